@@ -1,0 +1,65 @@
+//! The dependency arrows of ARCHITECTURE.md, read from each crate's manifest.
+
+use std::fs;
+use std::path::Path;
+
+/// Which of our crates each crate may name in `[dependencies]`.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("codec", &[]),
+    ("core", &["codec"]),
+    ("offload", &["codec"]),
+    ("sys", &[]),
+    ("netlink", &["sys"]),
+    ("testbed", &["sys", "netlink"]),
+    ("forwarder", &["codec", "core", "offload", "sys"]),
+    ("gate", &["codec"]),
+    ("cli", &["codec", "core", "offload", "sys", "netlink", "testbed", "forwarder", "gate"]),
+];
+
+fn own_dependencies(manifest: &str) -> Vec<String> {
+    let mut inside = false;
+    let mut names = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inside = line.trim() == "[dependencies]";
+        } else if inside && let Some(rest) = line.strip_prefix("vxgate-") {
+            let end = rest.find(['.', ' ', '=']).unwrap_or(rest.len());
+            names.push(rest[..end].to_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    for (name, allowed) in ARROWS {
+        let manifest = fs::read_to_string(crates.join(name).join("Cargo.toml")).expect("a crate's manifest");
+        for dependency in own_dependencies(&manifest) {
+            assert!(
+                allowed.contains(&dependency.as_str()),
+                "crates/{name} depends on vxgate-{dependency}; allowed: {allowed:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_crate_has_its_arrows_declared() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    for entry in fs::read_dir(crates).expect("the crates folder") {
+        let name = entry.expect("an entry").file_name();
+        let name = name.to_string_lossy();
+        assert!(ARROWS.iter().any(|(declared, _)| *declared == name), "crates/{name} has no arrows declared");
+    }
+}
+
+#[test]
+fn unsafe_code_is_forbidden_outside_sys() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    for (name, _) in ARROWS.iter().filter(|(name, _)| *name != "sys") {
+        let root = if *name == "cli" { "main.rs" } else { "lib.rs" };
+        let source = fs::read_to_string(crates.join(name).join("src").join(root)).expect("a crate's root");
+        assert!(source.contains("#![forbid(unsafe_code)]"), "crates/{name} does not forbid unsafe code");
+    }
+}
