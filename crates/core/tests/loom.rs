@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use vxgate_codec::MacAddr;
 use vxgate_core::{
-    Destination, EntryState, OverlayHalf, OverlayVerdict, Remote, Segment, SegmentConfig, Timestamp, UnderlayVerdict,
+    Destination, EntryState, OverlayHalf, OverlayVerdict, Remote, Segment, SegmentConfig, Timestamp,
+    UnderlayVerdict,
 };
 
 const NOW: Timestamp = Timestamp::ZERO;
@@ -91,6 +92,23 @@ fn loom_a_number_used_again_never_lends_its_remote_to_the_entry_before() {
         let reader = loom::thread::spawn(move || {
             if let Some(there) = ask(&half, mac(1)) {
                 assert!(goes_to(there, 1), "{there:?}");
+            }
+        });
+        segment.fdb_del(mac(1), None).unwrap();
+        segment.fdb_add(mac(2), remote(2), EntryState::Permanent, NOW).unwrap();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_number_used_again_never_lends_the_remote_before_to_its_new_entry() {
+    model(|| {
+        let mut segment = segment(2, 1);
+        segment.fdb_add(mac(1), remote(1), EntryState::Permanent, NOW).unwrap();
+        let half = segment.overlay_half();
+        let reader = loom::thread::spawn(move || {
+            if let Some(there) = ask(&half, mac(2)) {
+                assert!(goes_to(there, 2), "{there:?}");
             }
         });
         segment.fdb_del(mac(1), None).unwrap();
