@@ -406,3 +406,142 @@ impl Fdb {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    const PEER: PeerId = PeerId(7);
+
+    fn station(number: u64) -> MacAddr {
+        MacAddr::from_bits(0x0200_0000_0000 + number)
+    }
+
+    fn filled(limit: usize, macs: impl IntoIterator<Item = MacAddr>) -> Fdb {
+        let mut fdb = Fdb::new(limit, 1);
+        for mac in macs {
+            fdb.insert(mac, PEER, Kind::LEARNED, 0).unwrap();
+        }
+        fdb
+    }
+
+    #[test]
+    fn what_was_inserted_is_found_until_it_is_removed() {
+        let mut fdb = filled(3000, (0..3000).map(station));
+        let reader = fdb.reader();
+        for number in 0..3000 {
+            assert_eq!(reader.lookup(station(number)), Some(PEER), "{number}");
+        }
+        for number in 0..3000 {
+            let slot = fdb.find(station(number)).unwrap().slot();
+            fdb.remove(slot);
+            assert_eq!(reader.lookup(station(number)), None, "{number}");
+        }
+        assert!(fdb.is_empty());
+        assert!(Fdb::slots(0..fdb.buckets()).all(|slot| fdb.entry(slot).is_none()));
+    }
+
+    #[test]
+    fn every_limit_can_be_filled_whatever_the_addresses_have_in_common() {
+        // Makers number their stations in the lowest bits; other sets differ in the highest, or in one octet each.
+        let patterns: [fn(u64) -> u64; 4] =
+            [|n| n, |n| n << 24, |n| (n & 0xff) << 40 | (n >> 8) << 8, |n| n.wrapping_mul(0x0001_0001_0001)];
+        for limit in [1, 2, 3, 8, 9, 16, 17, 1000, 4096, 65536] {
+            for (number, pattern) in patterns.iter().enumerate() {
+                let macs = (1..=limit as u64)
+                    .map(pattern)
+                    .map(|bits| MacAddr::from_bits(bits << 1 & 0xfeff_ffff_ffff));
+                let macs: alloc::collections::BTreeSet<_> = macs.filter(|mac| !mac.is_zero()).collect();
+                let fdb = filled(limit, macs.iter().copied());
+                assert!(macs.iter().all(|mac| fdb.find(*mac).is_some()), "limit {limit}, pattern {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn beyond_the_limit_an_address_is_refused_and_nothing_changes() {
+        let mut fdb = filled(100, (0..100).map(station));
+        assert_eq!(fdb.insert(station(100), PEER, Kind::LEARNED, 0), Err(Full));
+        assert_eq!((fdb.len(), fdb.find(station(100)).is_none()), (100, true));
+    }
+
+    #[test]
+    fn a_group_and_the_zero_address_have_no_place_here() {
+        let mut fdb = Fdb::new(100, 1);
+        for mac in [MacAddr::ZERO, MacAddr::BROADCAST, MacAddr::from_bits(0x0100_5e00_0001)] {
+            assert_eq!(fdb.insert(mac, PEER, Kind::LEARNED, 0), Err(Full), "{mac}");
+            assert!(fdb.find(mac).is_none(), "{mac}");
+        }
+    }
+
+    #[test]
+    fn at_the_limit_98_of_100_entries_are_in_their_first_bucket() {
+        // 65536 entries in 131072 slots: no table is fuller.
+        let fdb = filled(65536, (0..65536).map(station));
+        let in_first = |number: &u64| {
+            let places = fdb.table.places(station(*number).to_bits());
+            fdb.find(station(*number)).is_some_and(|hit| hit.slot().bucket() == places.first)
+        };
+        let share = (0..65536).filter(in_first).count() as f64 / 65536.0;
+        assert!(share > 0.98, "{share}");
+    }
+
+    /// Addresses whose first bucket is `first` and whose second one is `second`.
+    fn of_buckets(fdb: &Fdb, first: usize, second: usize) -> impl Iterator<Item = MacAddr> + '_ {
+        let fits = move |mac: &MacAddr| {
+            let places = fdb.table.places(mac.to_bits());
+            (places.first, places.second) == (first, second)
+        };
+        (0..).map(station).filter(fits)
+    }
+
+    #[test]
+    fn an_entry_makes_room_when_both_buckets_are_full_and_keeps_all_that_it_is() {
+        let mut fdb = Fdb::new(64, 1);
+        let crowd: Vec<_> = of_buckets(&fdb, 2, 3).take(17).collect();
+        let mobile = of_buckets(&fdb, 2, 5).next().unwrap();
+        let kind = Kind::configured(EntryState::Static);
+        fdb.insert(mobile, PeerId(9), kind, 42).unwrap();
+        for mac in &crowd[..15] {
+            fdb.insert(*mac, PEER, Kind::LEARNED, 0).unwrap();
+        }
+        let reader = fdb.reader();
+        let found = reader.find(mobile).unwrap();
+        // Both buckets are full, and only `mobile` has somewhere else to go.
+        fdb.insert(crowd[15], PEER, Kind::LEARNED, 0).unwrap();
+        assert!(!reader.holds(found));
+        let entry = fdb.entry(fdb.find(mobile).unwrap().slot()).unwrap();
+        assert_eq!((entry.slot.bucket(), entry.mac, entry.peer), (5, mobile, PeerId(9)));
+        assert_eq!((entry.kind, entry.heard_s), (kind, 42));
+        assert_eq!(fdb.len(), 17);
+        assert!(crowd[..16].iter().all(|mac| fdb.find(*mac).is_some()));
+        // Now nobody has.
+        assert_eq!(fdb.insert(crowd[16], PEER, Kind::LEARNED, 0), Err(Full));
+        assert_eq!(fdb.len(), 17);
+    }
+
+    #[test]
+    fn the_second_is_noted_once_and_the_remote_told() {
+        let mut fdb = filled(1, [station(1)]);
+        assert_eq!(fdb.refresh(station(1), 5), Some(PEER));
+        assert_eq!(fdb.refresh(station(2), 5), None);
+        let slot = fdb.find(station(1)).unwrap().slot();
+        assert_eq!(fdb.entry(slot).unwrap().heard_s, 5);
+        fdb.repoint(slot, PeerId(8), Kind::configured(EntryState::Permanent), 6);
+        let entry = fdb.entry(slot).unwrap();
+        assert_eq!((entry.peer, entry.kind.state, entry.heard_s), (PeerId(8), EntryState::Permanent, 6));
+    }
+
+    #[test]
+    fn another_key_places_the_same_addresses_elsewhere() {
+        let places = |key| {
+            let fdb = Fdb::new(4096, key);
+            (0..100).map(|number| fdb.table.places(station(number).to_bits()).first).collect::<Vec<_>>()
+        };
+        let (one, other) = (places(1), places(2));
+        let same = one.iter().zip(&other).filter(|(one, other)| one == other).count();
+        assert!(same < 5, "{same} of 100");
+    }
+}
