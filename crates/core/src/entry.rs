@@ -1,0 +1,135 @@
+//! Entries of the forwarding database as control sees them.
+
+use core::fmt;
+use core::net::IpAddr;
+
+use vxgate_codec::{MacAddr, Vni};
+
+use crate::PeerId;
+
+/// What may change an entry by itself; the kernel's states of a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntryState {
+    /// Nothing: neither learning nor ageing. What `bridge fdb add` makes unless told otherwise; `NUD_PERMANENT`.
+    Permanent,
+    /// Nothing: neither learning nor ageing; `NUD_NOARP`.
+    Static,
+    /// Learning moves it, ageing removes it; `NUD_REACHABLE`.
+    Dynamic,
+}
+
+impl EntryState {
+    /// Every state.
+    pub const ALL: &[EntryState] = &[Self::Permanent, Self::Static, Self::Dynamic];
+
+    /// The word that `bridge fdb` takes for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Permanent => "permanent",
+            Self::Static => "static",
+            Self::Dynamic => "dynamic",
+        }
+    }
+
+    /// The word that `bridge -j fdb show` prints for it: nothing for a dynamic one.
+    #[must_use]
+    pub const fn shown(self) -> &'static str {
+        match self {
+            Self::Permanent => "permanent",
+            Self::Static => "static",
+            Self::Dynamic => "",
+        }
+    }
+}
+
+impl fmt::Display for EntryState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A set of states, for filters: `permanent` is [`EntryStates::only`], `nopermanent` is [`EntryStates::without`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EntryStates(u8);
+
+impl EntryStates {
+    /// All of them; the default.
+    pub const ALL: EntryStates = EntryStates(0b111);
+
+    /// This state only.
+    #[must_use]
+    pub const fn only(state: EntryState) -> EntryStates {
+        EntryStates(1 << state as u8)
+    }
+
+    /// This set less a state.
+    #[must_use]
+    pub const fn without(self, state: EntryState) -> EntryStates {
+        EntryStates(self.0 & !EntryStates::only(state).0)
+    }
+
+    /// Whether the set holds this state.
+    #[must_use]
+    pub const fn contains(self, state: EntryState) -> bool {
+        self.0 & EntryStates::only(state).0 != 0
+    }
+}
+
+impl Default for EntryStates {
+    fn default() -> EntryStates {
+        EntryStates::ALL
+    }
+}
+
+/// One line of `bridge -s fdb show`: an entry, or one of the remotes of an entry that has several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EntryView {
+    /// Whose; zero for every unknown destination.
+    pub mac: MacAddr,
+    /// The remote's address.
+    pub dst: IpAddr,
+    /// The remote's port where it is not the segment's.
+    pub port: Option<u16>,
+    /// The remote's VNI where it is not the segment's.
+    pub vni: Option<Vni>,
+    /// The remote's number.
+    pub peer: PeerId,
+    /// What may change the entry by itself.
+    pub state: EntryState,
+    /// Seconds since it was last used. Use by sending is not noted, so this is `updated_s`.
+    pub used_s: u32,
+    /// Seconds since a frame from this MAC address was last received with learning on, or control last changed the entry.
+    pub updated_s: u32,
+}
+
+/// Which entries to flush: those that fit all that is given. The default fits every one, permanent and all-zero entries
+/// too, as `bridge fdb flush dev DEV` without more does on Linux 6.18.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FlushFilter {
+    /// Entries of this MAC address.
+    pub mac: Option<MacAddr>,
+    /// Remotes at this address; an entry goes when its last remote does.
+    pub dst: Option<IpAddr>,
+    /// Remotes at this port, the segment's for those that have none of their own.
+    pub port: Option<u16>,
+    /// Remotes of this VNI, the segment's for those that have none of their own.
+    pub vni: Option<Vni>,
+    /// Entries in one of these states.
+    pub states: EntryStates,
+}
+
+impl FlushFilter {
+    /// What was learned, and nothing that was configured to stay.
+    pub const DYNAMIC: FlushFilter = FlushFilter {
+        mac: None,
+        dst: None,
+        port: None,
+        vni: None,
+        states: EntryStates::only(EntryState::Dynamic),
+    };
+}
+
+/// Where a listing goes on; the default is its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PageCursor(pub(crate) u64);
