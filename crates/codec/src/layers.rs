@@ -350,9 +350,10 @@ mod tests {
     fn ipv4_fragments_are_told_by_offset_and_more_flag() {
         for (flags_and_offset, fragment) in [
             (0x0000, Fragment::None),
+            (0xc000, Fragment::None),
             (0x2000, Fragment::First),
             (0x2001, Fragment::Later),
-            (0x1fff, Fragment::Later),
+            (0x1000, Fragment::Later),
         ] {
             let frame = ethernet(0x0800, &ipv4(flags_and_offset, protocol::UDP, &[], &[0; 8]));
             assert_eq!(ip(&frame).unwrap().fragment, fragment, "{flags_and_offset:#06x}");
@@ -428,6 +429,8 @@ mod tests {
         let options = protocol::DESTINATION_OPTIONS;
         assert_eq!(fragment(options, 0x0000), (Fragment::None, protocol::UDP, 70), "an atomic fragment");
         assert_eq!(fragment(options, 0x0001), (Fragment::First, protocol::UDP, 70));
+        assert_eq!(fragment(options, 0x0006), (Fragment::None, protocol::UDP, 70), "reserved bits");
+        assert_eq!(fragment(options, 0x0007), (Fragment::First, protocol::UDP, 70), "reserved bits");
         assert_eq!(fragment(options, 0x0008), (Fragment::Later, options, 62));
         assert_eq!(fragment(options, 0xfff9), (Fragment::Later, options, 62));
     }
