@@ -13,8 +13,8 @@ use vxgate_codec::{MacAddr, vxlan};
 use vxgate_core::{DropReason, EntryState, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::port::HEADROOM_OCTETS;
 use vxgate_forwarder::{
-    Datagram, Device, Egress, Frame, Ingress, MemoryPort, MemoryUnderlay, Outer, OuterPolicy, Port, PortRx, PortTx,
-    Tally, Target, Underlay, UnderlayRx, UnderlayTx,
+    Datagram, Device, Egress, Frame, Ingress, MemoryPort, MemoryUnderlay, Outer, OuterPolicy, Port, PortRx,
+    PortTx, Tally, Target, Underlay, UnderlayRx, UnderlayTx,
 };
 use vxgate_offload::Work;
 use vxgate_sys::eventfd::EventFd;
@@ -46,9 +46,12 @@ fn frame(octets: usize, destination: MacAddr, source: MacAddr) -> Vec<u8> {
 
 fn segment() -> Segment {
     let now = Timestamp::default();
-    let mut segment = Segment::new(SegmentConfig { own_mac: HERE, hash_key: 0x5eed, ..SegmentConfig::default() });
+    let mut segment =
+        Segment::new(SegmentConfig { own_mac: HERE, hash_key: 0x5eed, ..SegmentConfig::default() });
     segment.peer_add(Remote::new(PEER), now).expect("an empty table takes a peer");
-    segment.fdb_add(THERE, Remote::new(PEER), EntryState::Dynamic, now).expect("an empty table takes an entry");
+    segment
+        .fdb_add(THERE, Remote::new(PEER), EntryState::Dynamic, now)
+        .expect("an empty table takes an entry");
     segment
 }
 
@@ -63,7 +66,11 @@ impl Source {
     fn new(payload: &[u8]) -> Self {
         let mut buffer = vec![0; HEADROOM_OCTETS];
         buffer.extend_from_slice(payload);
-        Self { buffers: vec![buffer; BATCH], octets: payload.len(), event: EventFd::new().expect("an eventfd") }
+        Self {
+            buffers: vec![buffer; BATCH],
+            octets: payload.len(),
+            event: EventFd::new().expect("an eventfd"),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod icmp;
 pub mod interface;
+pub mod namespace;
 pub mod packet;
 pub mod plain_tap;
 mod poll;
