@@ -164,16 +164,16 @@ mod tests {
     #[test]
     fn without_the_capability_the_kernel_s_echo_socket_serves() {
         isolated(|| {
-            std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0").unwrap();
             drop_capability(CapabilitySet::NET_RAW);
+            // A new namespace lets no group have it.
+            let error = IcmpSocket::open(false).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+            std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0").unwrap();
             for v6 in [false, true] {
                 let socket = IcmpSocket::open(v6).unwrap();
                 assert!(socket.identifier().unwrap().is_some_and(|identifier| identifier != 0));
                 assert_eq!(ping(&socket, v6).len(), 18);
             }
-            std::fs::write("/proc/sys/net/ipv4/ping_group_range", "1 0").unwrap();
-            let error = IcmpSocket::open(false).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         });
     }
 
