@@ -71,3 +71,45 @@ pub(crate) fn set_option<T: OptionValue>(
     })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set_errno(errno: libc::c_int) {
+        // SAFETY: the function takes nothing and gives a pointer to this thread's errno.
+        let place = unsafe { libc::__errno_location() };
+        // SAFETY: the pointer is valid for this thread, which alone uses it.
+        unsafe { *place = errno };
+    }
+
+    #[test]
+    fn a_call_that_a_signal_interrupts_is_made_again() {
+        let mut calls = 0;
+        let result = retry(|| {
+            calls += 1;
+            set_errno(libc::EINTR);
+            if calls < 3 { -1 } else { 7 }
+        });
+        assert_eq!((result.unwrap(), calls), (7, 3));
+    }
+
+    #[test]
+    fn an_error_is_reported_once() {
+        let mut calls = 0;
+        let result = retry(|| {
+            calls += 1;
+            set_errno(libc::EMSGSIZE);
+            -1
+        });
+        assert_eq!((result.unwrap_err().raw_os_error(), calls), (Some(libc::EMSGSIZE), 1));
+    }
+
+    #[test]
+    fn would_block_is_a_value_and_other_errors_are_not() {
+        let error = |errno| Err::<(), _>(io::Error::from_raw_os_error(errno));
+        assert!(unless_blocked(error(libc::EAGAIN)).unwrap().is_none());
+        assert!(unless_blocked(Ok(())).unwrap().is_some());
+        assert!(unless_blocked(error(libc::EIO)).is_err());
+    }
+}

@@ -106,3 +106,92 @@ fn strip_ip(buffer: &mut [u8], octets: usize) -> usize {
     buffer.copy_within(header..octets, 0);
     octets - header
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::thread::CapabilitySet;
+
+    use super::*;
+    use crate::test_support::{LONG, drop_capability, isolated};
+
+    /// Echo request types (RFC 792, RFC 4443 section 4); the answer is the second.
+    const V4: (u8, u8) = (8, 0);
+    const V6: (u8, u8) = (128, 129);
+
+    /// An ICMP checksum over octets whose own checksum field is 0 (RFC 1071).
+    fn checksum(message: &[u8]) -> [u8; 2] {
+        let sum: u32 = message.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+        let folded = (sum & 0xffff) + (sum >> 16);
+        (!u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap()).to_be_bytes()
+    }
+
+    /// Pings this host and gives the answer.
+    fn ping(socket: &IcmpSocket, v6: bool) -> Vec<u8> {
+        let (destination, (request, answer)): (IpAddr, _) =
+            if v6 { (Ipv6Addr::LOCALHOST.into(), V6) } else { (Ipv4Addr::LOCALHOST.into(), V4) };
+        let identifier = socket.identifier().unwrap().unwrap_or(0x1234);
+        let [high, low] = identifier.to_be_bytes();
+        let mut message = vec![request, 0, 0, 0, high, low, 0, 1];
+        message.extend(*b"hello, you");
+        if !v6 {
+            let sum = checksum(&message);
+            message[2..4].copy_from_slice(&sum);
+        }
+        assert_eq!(socket.send(&message, destination).unwrap(), Some(message.len()));
+        let mut buffer = [0; 256];
+        loop {
+            let (octets, source) = socket.recv(&mut buffer, LONG).unwrap().expect("an answer");
+            assert_eq!(source, destination);
+            // A raw socket sees the request too.
+            if buffer[0] == answer {
+                assert_eq!(buffer[4..octets], message[4..]);
+                return buffer[..octets].to_vec();
+            }
+        }
+    }
+
+    #[test]
+    fn a_raw_socket_gets_the_answer_without_the_ip_header() {
+        isolated(|| {
+            for v6 in [false, true] {
+                let socket = IcmpSocket::open(v6).unwrap();
+                assert_eq!(socket.identifier().unwrap(), None);
+                assert_eq!(ping(&socket, v6).len(), 18);
+            }
+        });
+    }
+
+    #[test]
+    fn without_the_capability_the_kernel_s_echo_socket_serves() {
+        isolated(|| {
+            drop_capability(CapabilitySet::NET_RAW);
+            // A new namespace lets no group have it.
+            let error = IcmpSocket::open(false).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+            std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0").unwrap();
+            for v6 in [false, true] {
+                let socket = IcmpSocket::open(v6).unwrap();
+                assert!(socket.identifier().unwrap().is_some_and(|identifier| identifier != 0));
+                assert_eq!(ping(&socket, v6).len(), 18);
+            }
+        });
+    }
+
+    #[test]
+    fn nothing_to_read_is_none_and_no_route_an_error() {
+        isolated(|| {
+            let socket = IcmpSocket::open(false).unwrap();
+            assert_eq!(socket.recv(&mut [0; 64], Some(Duration::ZERO)).unwrap(), None);
+            let error =
+                socket.send(&[8, 0, 0xf7, 0xff, 0, 0, 0, 0], Ipv4Addr::new(192, 0, 2, 1).into()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NetworkUnreachable);
+        });
+    }
+
+    #[test]
+    fn a_message_without_its_header_is_never_longer_than_what_came() {
+        let mut buffer = [0x4f; 8];
+        assert_eq!(strip_ip(&mut buffer, 8), 0);
+        assert_eq!(strip_ip(&mut [], 0), 0);
+    }
+}

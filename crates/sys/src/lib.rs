@@ -17,4 +17,6 @@ pub mod plain_tap;
 mod poll;
 mod socket_name;
 pub mod tap;
+#[cfg(test)]
+mod test_support;
 pub mod udp;

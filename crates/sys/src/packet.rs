@@ -181,3 +181,134 @@ fn put_back(buffer: &mut [u8], octets: usize, tag: [u8; TAG_OCTETS]) -> usize {
     buffer[TAG_AT..TAG_AT + TAG_OCTETS].copy_from_slice(&tag);
     tagged
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tap::{Tap, TapOptions, VNET_HEADER_OCTETS};
+    use crate::test_support::{self, LONG, isolated, up};
+
+    const INCOMING: PacketOptions = PacketOptions { ignore_outgoing: true, promiscuous: false };
+
+    fn frame(tag: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0xff; 6];
+        frame.extend([2, 0, 0, 0, 0, 1]);
+        frame.extend(tag);
+        frame.extend([0x88, 0xb5]);
+        frame.extend(0..50);
+        frame
+    }
+
+    /// Brings a frame in by the device, as from a wire.
+    fn arrive(tap: &Tap, frame: &[u8]) {
+        tap.write(&[&[0; VNET_HEADER_OCTETS], frame].concat()).unwrap().unwrap();
+    }
+
+    fn receive(socket: &PacketSocket, buffer: &mut [u8]) -> Vec<u8> {
+        let octets = socket.recv(buffer, LONG).unwrap().unwrap();
+        buffer[..octets].to_vec()
+    }
+
+    fn tap_up() -> Option<Tap> {
+        let tap = test_support::tap(&TapOptions::new("tap"))?;
+        up("tap");
+        Some(tap)
+    }
+
+    #[test]
+    fn a_tag_that_the_kernel_takes_out_stands_in_the_frame_again() {
+        isolated(|| {
+            let Some(tap) = tap_up() else { return };
+            let socket = PacketSocket::open("tap", &INCOMING).unwrap();
+            let mut buffer = [0; 2048];
+            let service_and_customer = [0x88, 0xa8, 0x20, 0x64, 0x81, 0x00, 0xef, 0xff];
+            for tag in [
+                &[][..],
+                &[0x81, 0x00, 0x6f, 0xfe],
+                &[0x88, 0xa8, 0, 7],
+                &[0x81, 0, 0, 0],
+                &service_and_customer,
+            ] {
+                arrive(&tap, &frame(tag));
+                assert_eq!(receive(&socket, &mut buffer), frame(tag));
+            }
+        });
+    }
+
+    #[test]
+    fn a_frame_longer_than_the_buffer_is_cut_with_its_tag_in_place() {
+        isolated(|| {
+            let Some(tap) = tap_up() else { return };
+            let socket = PacketSocket::open("tap", &INCOMING).unwrap();
+            let tagged = frame(&[0x81, 0x00, 0, 5]);
+            for octets in 14..tagged.len() + 8 {
+                arrive(&tap, &tagged);
+                let expected = if octets < 16 {
+                    // No room for the tag: the frame without it.
+                    [&tagged[..12], &tagged[16..]].concat()[..octets].to_vec()
+                } else {
+                    tagged[..octets.min(tagged.len())].to_vec()
+                };
+                assert_eq!(receive(&socket, &mut vec![0; octets]), expected, "a buffer of {octets} octets");
+            }
+        });
+    }
+
+    #[test]
+    fn what_this_host_sends_is_seen_unless_it_is_left_out() {
+        isolated(|| {
+            let Some(tap) = tap_up() else { return };
+            let both =
+                PacketSocket::open("tap", &PacketOptions { ignore_outgoing: false, promiscuous: true })
+                    .unwrap();
+            let incoming = PacketSocket::open("tap", &INCOMING).unwrap();
+            let sender = PacketSocket::open("tap", &INCOMING).unwrap();
+            let tagged = frame(&[0x81, 0x00, 0, 5]);
+            assert_eq!(sender.send(&tagged).unwrap(), Some(tagged.len()));
+            arrive(&tap, &frame(&[]));
+            let mut buffer = [0; 2048];
+            assert_eq!(receive(&both, &mut buffer), tagged);
+            assert_eq!(receive(&both, &mut buffer), frame(&[]));
+            assert_eq!(receive(&incoming, &mut buffer), frame(&[]));
+            assert_eq!(incoming.recv(&mut buffer, Some(Duration::ZERO)).unwrap(), None);
+            assert_eq!(both.recv(&mut buffer, Some(Duration::from_millis(1))).unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn frames_of_other_interfaces_never_come() {
+        isolated(|| {
+            let Some(tap) = tap_up() else { return };
+            let other = Tap::open(&TapOptions::new("other")).unwrap();
+            up("other");
+            let socket = PacketSocket::open("tap", &INCOMING).unwrap();
+            arrive(&other, &frame(&[0x81, 0x00, 0, 5]));
+            arrive(&tap, &frame(&[]));
+            assert_eq!(receive(&socket, &mut [0; 2048]), frame(&[]));
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_refused_by_name() {
+        isolated(|| {
+            let Some(_tap) = test_support::tap(&TapOptions::new("tap")) else { return };
+            let socket = PacketSocket::open("tap", &INCOMING).unwrap();
+            assert_eq!(socket.send(&frame(&[])).unwrap_err().raw_os_error(), Some(libc::ENETDOWN));
+            up("tap");
+            let socket = PacketSocket::open("tap", &INCOMING).unwrap();
+            assert_eq!(socket.send(&[0; 2000]).unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
+            assert_eq!(socket.send(&[0; 13]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+            let error = PacketSocket::open("no-such-device", &INCOMING).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
+        });
+    }
+
+    #[test]
+    fn without_the_capability_it_is_refused() {
+        isolated(|| {
+            test_support::drop_capability(rustix::thread::CapabilitySet::NET_RAW);
+            let error = PacketSocket::open("lo", &INCOMING).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        });
+    }
+}

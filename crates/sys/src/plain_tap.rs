@@ -114,3 +114,77 @@ fn explain(error: io::Error, name: &str) -> TapError {
         _ => tap::explain_attach(error, name),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{PacketOptions, PacketSocket};
+    use crate::poll;
+    use crate::tap::TapOptions;
+    use crate::test_support::{self, LONG, isolated, up};
+
+    fn open_or_skip(name: &str) -> Option<PlainTap> {
+        match PlainTap::open(name) {
+            Ok(tap) => Some(tap),
+            Err(error @ (TapError::NoDevice | TapError::NoPermission { .. })) => {
+                test_support::skip(&error.to_string());
+                None
+            }
+            Err(error) => panic!("{error}: {error:?}"),
+        }
+    }
+
+    #[test]
+    fn a_frame_crosses_each_way_as_it_is() {
+        isolated(|| {
+            let Some(tap) = open_or_skip("plain%d") else { return };
+            assert_eq!(tap.name(), "plain0");
+            up("plain0");
+            assert_eq!(tap.mtu().unwrap(), 1500);
+            assert_eq!(tap.index().unwrap(), interface::index("plain0").unwrap());
+            assert_eq!(tap.mac().unwrap(), interface::hardware_address("plain0").unwrap());
+            let stack =
+                PacketSocket::open("plain0", &PacketOptions { ignore_outgoing: true, promiscuous: false })
+                    .unwrap();
+            let mut frame = vec![0xff; 12];
+            frame.extend([0x88, 0xb5]);
+            frame.extend(0..50);
+            let mut buffer = [0; 2048];
+            assert_eq!(tap.read(&mut buffer).unwrap(), None);
+
+            stack.send(&frame).unwrap().unwrap();
+            assert!(poll::readable(tap.as_fd(), LONG).unwrap());
+            let octets = tap.read(&mut buffer).unwrap().unwrap();
+            assert_eq!(buffer[..octets], frame);
+
+            assert_eq!(tap.write(&frame).unwrap(), Some(frame.len()));
+            let octets = stack.recv(&mut buffer, LONG).unwrap().unwrap();
+            assert_eq!(buffer[..octets], frame);
+            assert_eq!(tap.write(&frame[..13]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        });
+    }
+
+    #[test]
+    fn a_name_in_use_or_out_of_bounds_is_refused() {
+        isolated(|| {
+            let Some(_first) = open_or_skip("plain") else { return };
+            let _other = test_support::tap(&TapOptions::new("tap")).unwrap();
+            for name in ["plain", "tap", "lo"] {
+                let error = PlainTap::open(name).unwrap_err();
+                assert!(matches!(&error, TapError::NameTaken { .. }), "{name}: {error:?}");
+            }
+            for name in ["sixteen-octets-x", ""] {
+                let error = PlainTap::open(name).unwrap_err();
+                assert!(matches!(&error, TapError::BadName { .. }), "{name}: {error:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn its_descriptor_does_not_outlive_an_exec() {
+        isolated(|| {
+            let Some(tap) = open_or_skip("plain") else { return };
+            assert_eq!(rustix::io::fcntl_getfd(&tap).unwrap(), rustix::io::FdFlags::CLOEXEC);
+        });
+    }
+}

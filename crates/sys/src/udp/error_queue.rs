@@ -40,7 +40,7 @@ pub struct QueuedError {
     pub icmp_code: u8,
     /// The address that reported it; `None` when local.
     pub offender: Option<IpAddr>,
-    /// Where our datagram was going.
+    /// Where our datagram was going. Port 0 where this host refused an IPv4 datagram: the kernel leaves it out.
     pub destination: Option<SocketAddr>,
     /// What fits, in octets of IP, when `errno` is `EMSGSIZE`.
     pub mtu: Option<u32>,
