@@ -132,4 +132,19 @@ impl FlushFilter {
 
 /// Where a listing goes on; the default is its beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct PageCursor(pub(crate) u64);
+pub struct PageCursor(pub(crate) Place);
+
+/// Lists come first, by address, then the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    /// The remote of this number in the list of this address, or what follows it.
+    List(MacAddr, usize),
+    /// This bucket of the table.
+    Bucket(usize),
+}
+
+impl Default for Place {
+    fn default() -> Place {
+        Place::List(MacAddr::ZERO, 0)
+    }
+}

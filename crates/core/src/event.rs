@@ -45,7 +45,6 @@ impl EventQueue {
         EventQueue(VecDeque::with_capacity(MAX_EVENTS))
     }
 
-    #[expect(dead_code, reason = "the remote table, in the next change, uses it")]
     /// Whether there was room.
     pub(crate) fn push(&mut self, event: Event) -> bool {
         let room = self.0.len() < MAX_EVENTS;

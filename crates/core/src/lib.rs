@@ -2,20 +2,35 @@
 //! Never reads a clock, a socket or a payload.
 #![cfg_attr(not(loom), no_std)]
 #![forbid(unsafe_code)]
+// What can panic on bad input does not compile.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::string_slice
+    )
+)]
 
 extern crate alloc;
 
+mod accept;
 mod config;
 mod control;
 mod counters;
 mod drop_reason;
 mod entry;
 mod event;
+pub mod fdb;
 mod flood;
 mod overlay;
+mod peers;
 mod prefix;
 mod remote;
 mod segment;
+mod sync;
 mod time;
 mod verdict;
 

@@ -51,13 +51,11 @@ impl Timestamp {
     }
 
     /// Whole seconds since the epoch, rounded down; 136 years fit.
-    #[cfg_attr(not(test), expect(dead_code, reason = "ageing, in the next change, counts with it"))]
     pub(crate) const fn seconds(self) -> u32 {
         saturate(self.0 / NANOS_PER_SECOND)
     }
 
     /// Whole seconds since the epoch, rounded up, so that nothing that counts from here ends early.
-    #[cfg_attr(not(test), expect(dead_code, reason = "ageing, in the next change, counts with it"))]
     pub(crate) const fn seconds_up(self) -> u32 {
         saturate(self.0.div_ceil(NANOS_PER_SECOND))
     }
@@ -66,7 +64,6 @@ impl Timestamp {
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// The seconds of a span, rounded up, so that what lasts this long does not end early; 136 years fit.
-#[cfg_attr(not(test), expect(dead_code, reason = "ageing, in the next change, counts with it"))]
 pub(crate) const fn span_seconds_up(span: Duration) -> u32 {
     saturate(span.as_secs().saturating_add((span.subsec_nanos() > 0) as u64))
 }
