@@ -35,6 +35,9 @@ impl Netlink {
         if socket.set_cap_ack(true).is_ok() {
             let _ = socket.set_ext_ack(true);
         }
+        // An exchange ends with one of these: a stream that ends without is a connection that broke.
+        connection.set_forward_ack(true);
+        connection.set_forward_done(true);
         runtime.spawn(connection);
         Ok(Netlink { handle })
     }
@@ -93,17 +96,20 @@ impl Netlink {
             interrupted |= header.flags & NLM_F_DUMP_INTR != 0;
             if let NetlinkPayload::InnerMessage(inner) = payload {
                 answers.push(inner);
-            } else if let NetlinkPayload::Error(error) = payload {
-                return match error.code {
-                    None => Ok((answers, interrupted)),
-                    Some(code) => {
-                        Err(task.refused(code.get().saturating_abs(), kernel_sentence(&error.header)))
-                    }
-                };
-            } else if let NetlinkPayload::Overrun(_) = payload {
-                return Err(task.no_answer());
+                continue;
             }
+            let (code, rest) = if let NetlinkPayload::Error(error) = payload {
+                (error.raw_code(), error.header)
+            } else if let NetlinkPayload::Done(done) = payload {
+                (done.code, Vec::new())
+            } else {
+                break;
+            };
+            return match code {
+                0 => Ok((answers, interrupted)),
+                code => Err(task.refused(code.saturating_abs(), kernel_sentence(&rest))),
+            };
         }
-        if flags == NLM_F_DUMP { Ok((answers, interrupted)) } else { Err(task.no_answer()) }
+        Err(task.no_answer())
     }
 }
