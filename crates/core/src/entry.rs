@@ -139,6 +139,8 @@ impl PageCursor {
     const BUCKET: u64 = 1 << 63;
     /// The group bit of an address. Every address with a list has it but the all-zero one, so that it need not be kept.
     const GROUP: u64 = 1 << 40;
+    /// Beside [`Self::BUCKET`], for 01:00:00:00:00:00: without its group bit it is the all-zero address.
+    const BARE_GROUP: u64 = 1 << 62;
 
     /// The cursor as a number, for a client to hold; the beginning is 0.
     #[must_use]
@@ -147,6 +149,9 @@ impl PageCursor {
             Place::Bucket(bucket) => Self::BUCKET | bucket as u64,
             Place::List(mac, number) => {
                 let mac = mac.to_bits();
+                if mac == Self::GROUP {
+                    return Self::BUCKET | Self::BARE_GROUP | number as u64 & 0xffff;
+                }
                 let kept = mac >> 41 << 40 | mac & (Self::GROUP - 1);
                 kept << 16 | number as u64 & 0xffff
             }
@@ -156,6 +161,9 @@ impl PageCursor {
     /// The cursor that a client held. Any number is a place: one that no listing gave leads somewhere in it.
     #[must_use]
     pub const fn from_bits(bits: u64) -> PageCursor {
+        if bits & (Self::BUCKET | Self::BARE_GROUP) == Self::BUCKET | Self::BARE_GROUP {
+            return PageCursor(Place::List(MacAddr::from_bits(Self::GROUP), (bits & 0xffff) as usize));
+        }
         if bits & Self::BUCKET != 0 {
             return PageCursor(Place::Bucket((bits & !Self::BUCKET) as usize));
         }
@@ -192,6 +200,8 @@ mod tests {
             Place::List(MacAddr::ZERO, 65_535),
             Place::List(MacAddr::BROADCAST, 7),
             Place::List(group(0x0100_5e00_0001), 3),
+            Place::List(group(0x0100_0000_0000), 0),
+            Place::List(group(0x0100_0000_0000), 9),
             Place::List(group(0x3333_0000_0000), 0),
             Place::Bucket(0),
             Place::Bucket(1 << 21),
