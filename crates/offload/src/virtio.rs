@@ -1,6 +1,6 @@
 //! `struct virtio_net_hdr`: what a TAP says, and is told, about a frame (include/uapi/linux/virtio_net.h).
 //!
-//! Fields are in the host's octet order, as a TAP has them unless TUNSETVNETLE or TUNSETVNETBE was asked for.
+//! Fields are little-endian, as `vxgate_sys::tap` asks for at open (TUNSETVNETLE), on hosts of either octet order.
 
 /// Length of the header in octets, without the `num_buffers` field that a TAP ignores.
 pub const VIRTIO_NET_HEADER_OCTETS: usize = 10;
@@ -45,20 +45,20 @@ impl VirtioNetHeader {
         Self {
             flags,
             gso_type,
-            header_octets: u16::from_ne_bytes([a, b]),
-            segment_octets: u16::from_ne_bytes([c, d]),
-            checksum_start: u16::from_ne_bytes([e, f]),
-            checksum_offset: u16::from_ne_bytes([g, h]),
+            header_octets: u16::from_le_bytes([a, b]),
+            segment_octets: u16::from_le_bytes([c, d]),
+            checksum_start: u16::from_le_bytes([e, f]),
+            checksum_offset: u16::from_le_bytes([g, h]),
         }
     }
 
     /// Writes the header's ten octets.
     #[must_use]
     pub fn to_bytes(self) -> [u8; VIRTIO_NET_HEADER_OCTETS] {
-        let [a, b] = self.header_octets.to_ne_bytes();
-        let [c, d] = self.segment_octets.to_ne_bytes();
-        let [e, f] = self.checksum_start.to_ne_bytes();
-        let [g, h] = self.checksum_offset.to_ne_bytes();
+        let [a, b] = self.header_octets.to_le_bytes();
+        let [c, d] = self.segment_octets.to_le_bytes();
+        let [e, f] = self.checksum_start.to_le_bytes();
+        let [g, h] = self.checksum_offset.to_le_bytes();
         [self.flags, self.gso_type, a, b, c, d, e, f, g, h]
     }
 }
