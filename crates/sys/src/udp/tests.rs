@@ -1,5 +1,5 @@
-//! Real sockets: on the loopback interface where that is enough, in a namespace of its own where a test changes an interface,
-//! looks at the datagrams from outside or counts them.
+//! Real sockets: on the loopback interface where that is enough, in a namespace of its own where a test
+//! changes an interface, looks at the datagrams from outside or counts them.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -518,7 +518,8 @@ fn a_destination_without_a_route_is_the_error_of_its_message() {
 #[test]
 fn a_full_send_queue_is_would_block_at_the_message_that_did_not_fit() {
     isolated(|| {
-        // you ---- tap (192.0.2.1/24) ---- nobody: datagrams to .2 wait for an answer to ARP, and count as unsent.
+        // you ---- tap (192.0.2.1/24) ---- nobody: datagrams to .2 wait for an answer to ARP, and count as
+        // unsent.
         let Some(_tap) = test_support::tap(&TapOptions::new("tap")) else { return };
         set_address("tap", [192, 0, 2, 1]);
         up("tap");
@@ -553,7 +554,8 @@ fn a_socket_that_only_sends_queues_nothing_but_errors() {
 #[test]
 fn a_group_is_received_between_joining_and_leaving_and_by_nobody_else() {
     isolated(|| {
-        // member, other ---- tap (192.0.2.1/24) ---- frames written to the device, from .2 or fe80::2 to the group
+        // member, other ---- tap (192.0.2.1/24) ---- frames written to the device, from .2 or fe80::2 to the
+        // group
         let Some(tap) = test_support::tap(&TapOptions::new("tap")) else { return };
         std::fs::write("/proc/sys/net/ipv6/conf/tap/disable_ipv6", "0").unwrap();
         set_address("tap", [192, 0, 2, 1]);
