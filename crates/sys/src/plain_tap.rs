@@ -171,7 +171,11 @@ mod tests {
         isolated(|| {
             let Some(_first) = open_or_skip("plain") else { return };
             let _other = test_support::tap(&TapOptions::new("tap")).unwrap();
-            for name in ["plain", "tap", "lo"] {
+            // One that nobody holds, to which the kernel would attach.
+            let persistent = PlainTap::open("stays").unwrap();
+            test_support::persist(&persistent, true);
+            drop(persistent);
+            for name in ["plain", "tap", "lo", "stays"] {
                 let error = PlainTap::open(name).unwrap_err();
                 assert!(matches!(&error, TapError::NameTaken { .. }), "{name}: {error:?}");
             }

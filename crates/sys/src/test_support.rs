@@ -114,6 +114,14 @@ pub(crate) fn delete(index: u32) {
     assert_eq!(answer[16..20], [0; 4]);
 }
 
+/// Lets a TAP device outlive its descriptor, or not.
+pub(crate) fn persist(tap: impl AsFd, on: bool) {
+    let fd = tap.as_fd().as_raw_fd();
+    // SAFETY: TUNSETPERSIST takes an integer and follows no pointer.
+    let result = unsafe { libc::ioctl(fd, libc::TUNSETPERSIST, libc::c_ulong::from(on)) };
+    assert_eq!(result, 0);
+}
+
 /// Takes a capability away from this thread, which is the test's own.
 pub(crate) fn drop_capability(capability: CapabilitySet) {
     let mut sets = rustix::thread::capabilities(None).unwrap();

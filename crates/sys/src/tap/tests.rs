@@ -1,7 +1,6 @@
 //! Real devices, each test in a network namespace of its own.
 
 use std::net::UdpSocket;
-use std::os::fd::RawFd;
 use std::thread;
 
 use rustix::thread::CapabilitySet;
@@ -35,12 +34,6 @@ fn read_soon(tap: &Tap, buffer: &mut [u8]) -> usize {
     let mut events = Events::with_capacity(1);
     assert_eq!(epoll.wait(&mut events, LONG).unwrap(), 1, "nothing to read");
     tap.read(buffer).unwrap().unwrap()
-}
-
-fn persist(fd: RawFd, on: bool) {
-    // SAFETY: TUNSETPERSIST takes an integer and follows no pointer.
-    let result = unsafe { libc::ioctl(fd, libc::TUNSETPERSIST, libc::c_ulong::from(on)) };
-    assert_eq!(result, 0);
 }
 
 #[test]
@@ -83,14 +76,14 @@ fn a_persistent_device_is_taken_unless_the_caller_wants_to_attach_and_then_loses
     isolated(|| {
         let options = TapOptions { offload: Offload::TSO4, ..TapOptions::new("stays") };
         let Some(first) = test_support::tap(&options) else { return };
-        persist(first.as_fd().as_raw_fd(), true);
+        test_support::persist(&first, true);
         set_address("stays", [192, 0, 2, 1]);
         up("stays");
         drop(first);
         let error = Tap::open(&TapOptions::new("stays")).unwrap_err();
         assert!(matches!(error, TapError::NameTaken { .. }), "{error:?}");
         let again = Tap::open(&TapOptions { exclusive: false, ..TapOptions::new("stays") }).unwrap();
-        persist(again.as_fd().as_raw_fd(), false);
+        test_support::persist(&again, false);
         let (header, _) = broadcast_through(&again, 100);
         assert_eq!(header[0], 0, "the checksum is left to us");
     });
