@@ -63,8 +63,8 @@ pub(crate) fn set_option<T: OptionValue>(
 ) -> io::Result<()> {
     let octets = libc::socklen_t::try_from(mem::size_of::<T>()).expect("an option of a few octets");
     retry(|| {
-        // SAFETY: `fd` is open for the length of the borrow; the pointer and the length describe `value`, which the
-        // kernel only reads, and `OptionValue` promises that each of its octets is initialised.
+        // SAFETY: `fd` is open for the length of the borrow; the pointer and the length describe `value`,
+        // which the kernel only reads, and `OptionValue` promises that each of its octets is initialised.
         let result =
             unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), octets) };
         result as isize

@@ -45,9 +45,10 @@ pub struct Event {
     pub readable: bool,
     /// Something can be written.
     pub writable: bool,
-    /// An error is pending: for a UDP socket, possibly an entry in its error queue.
+    /// An error is pending: an entry in the error queue of a UDP socket, or a TAP device whose interface was
+    /// deleted.
     pub error: bool,
-    /// The other side is gone: for a TAP device, that the interface was deleted.
+    /// The other side is gone, where the descriptor has one.
     pub hang_up: bool,
 }
 
@@ -104,7 +105,8 @@ impl Epoll {
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` when it is watched already, `PermissionDenied` when the kernel cannot watch it (a plain file).
+    /// `AlreadyExists` when it is watched already, `PermissionDenied` when the kernel cannot watch it (a
+    /// plain file).
     pub fn add(&self, source: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
         Ok(epoll::add(&self.fd, source, EventData::new_u64(token), interest.flags())?)
     }
@@ -127,7 +129,8 @@ impl Epoll {
         Ok(epoll::delete(&self.fd, source)?)
     }
 
-    /// Waits until a descriptor is ready or `timeout` has passed (`None`: for ever), and returns how many are ready.
+    /// Waits until a descriptor is ready or `timeout` has passed (`None`: for ever), and returns how many are
+    /// ready.
     ///
     /// With a timeout, 0 may come early when a signal arrives: it does not prove that the time has passed.
     ///

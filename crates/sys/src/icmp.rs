@@ -24,7 +24,8 @@ impl IcmpSocket {
     ///
     /// # Errors
     ///
-    /// `PermissionDenied` without CAP_NET_RAW when the process's group is outside net.ipv4.ping_group_range too.
+    /// `PermissionDenied` without CAP_NET_RAW when the process's group is outside net.ipv4.ping_group_range
+    /// too.
     pub fn open(v6: bool) -> io::Result<IcmpSocket> {
         let (domain, protocol, any): (_, _, IpAddr) = if v6 {
             (Domain::IPV6, Protocol::ICMPV6, Ipv6Addr::UNSPECIFIED.into())
@@ -44,8 +45,9 @@ impl IcmpSocket {
         }
     }
 
-    /// The echo identifier that the kernel writes into each request and filters answers by; `None` when the caller chooses
-    /// it, and must compute the checksum of ICMP (never of ICMPv6) and tell its answers from others itself.
+    /// The echo identifier that the kernel writes into each request and filters answers by; `None` when the
+    /// caller chooses it, and must compute the checksum of ICMP (never of ICMPv6) and tell its answers from
+    /// others itself.
     ///
     /// # Errors
     ///
@@ -70,8 +72,8 @@ impl IcmpSocket {
         call::unless_blocked(result.map_err(io::Error::from))
     }
 
-    /// Waits for a message for at most `timeout` (`None`: for ever) and returns its octets, from its ICMP type on, and who
-    /// sent it; `None` when none came. It may come back early when a signal arrives.
+    /// Waits for a message for at most `timeout` (`None`: for ever) and returns its octets, from its ICMP
+    /// type on, and who sent it; `None` when none came. It may come back early when a signal arrives.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
-//! What the kernel says of a network interface by its name (netdevice(7)), in the calling thread's network namespace.
-//! Changes to links are netlink's task; only a TAP device's own descriptor sets its hardware address here.
+//! What the kernel says of a network interface by its name (netdevice(7)), in the calling thread's network
+//! namespace. Changes to links are netlink's task; only a TAP device's own descriptor sets its hardware
+//! address here.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -56,7 +57,8 @@ pub(crate) fn mtu_on(fd: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
     Ok(u32::from_ne_bytes(request.value()))
 }
 
-/// `fd` is a socket in the interface's namespace, or the descriptor of the TAP device itself (`name` is ignored then).
+/// `fd` is a socket in the interface's namespace, or the descriptor of the TAP device itself (`name` is
+/// ignored then).
 pub(crate) fn hardware_address_on(fd: BorrowedFd<'_>, name: &str) -> io::Result<[u8; 6]> {
     let mut request = Request::new(name)?;
     request.call(fd, Call::HardwareAddress)?;
@@ -94,8 +96,8 @@ impl Call {
     }
 }
 
-/// `struct ifreq` (linux/if.h): a name and a union, here as octets. The union is 24 octets on 64-bit hosts and 16 on
-/// 32-bit ones, where the rest stays unused.
+/// `struct ifreq` (linux/if.h): a name and a union, here as octets. The union is 24 octets on 64-bit hosts
+/// and 16 on 32-bit ones, where the rest stays unused.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 pub(crate) struct Request {
@@ -139,9 +141,10 @@ impl Request {
     /// What the kernel says of `call` on `fd`.
     pub(crate) fn call(&mut self, fd: BorrowedFd<'_>, call: Call) -> io::Result<()> {
         call::retry(|| {
-            // SAFETY: `fd` is open for the length of the borrow. Each number that `Call` has takes a `struct ifreq`, which
-            // `Request` is at least as long as and aligned for; the kernel reads and writes no further, treats every
-            // octet as data (none of these calls follows `ifr_data`), and every octet is initialised before and after.
+            // SAFETY: `fd` is open for the length of the borrow. Each number that `Call` has takes a `struct
+            // ifreq`, which `Request` is at least as long as and aligned for; the kernel reads and writes no
+            // further, treats every octet as data (none of these calls follows `ifr_data`), and every octet
+            // is initialised before and after.
             let result =
                 unsafe { libc::ioctl(fd.as_raw_fd(), call.number(), std::ptr::from_mut(&mut *self)) };
             result as isize

@@ -1,9 +1,9 @@
 //! One safe function per system call that the data plane needs; the only crate with unsafe code.
 //! Says nothing of VXLAN.
 //!
-//! Every descriptor is opened close-on-exec and non-blocking. A call that a signal interrupts is made again, and one that
-//! would block says so in its value, not in an error. Linux only; features that an older kernel lacks are refused by name
-//! or demoted, as the function says.
+//! Every descriptor is opened close-on-exec and non-blocking. A call that a signal interrupts is made again,
+//! and one that would block says so in its value, not in an error. Linux only; features that an older kernel
+//! lacks are refused by name or demoted, as the function says.
 
 mod call;
 mod control;

@@ -1,4 +1,5 @@
-//! Whole Ethernet frames on an interface (packet(7)): what tests and diagnostics see and send, beside the data path.
+//! Whole Ethernet frames on an interface (packet(7)): what tests and diagnostics see and send, beside the
+//! data path.
 
 use std::io;
 use std::mem;
@@ -40,8 +41,8 @@ impl PacketSocket {
     ///
     /// # Errors
     ///
-    /// `PermissionDenied` without CAP_NET_RAW, `ENODEV` for an unknown interface, `ENOPROTOOPT` for an option that the kernel
-    /// does not have.
+    /// `PermissionDenied` without CAP_NET_RAW, `ENODEV` for an unknown interface, `ENOPROTOOPT` for an option
+    /// that the kernel does not have.
     pub fn open(interface: &str, options: &PacketOptions) -> io::Result<PacketSocket> {
         // Protocol 0 receives nothing until bound: no frame of another interface can slip in.
         let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), None)?;
@@ -62,21 +63,22 @@ impl PacketSocket {
         Ok(PacketSocket { fd })
     }
 
-    /// Sends one frame, from its destination MAC address on, and returns its octets; `None` when the queue is full.
+    /// Sends one frame, from its destination MAC address on, and returns its octets; `None` when the queue is
+    /// full.
     ///
     /// # Errors
     ///
-    /// `EMSGSIZE` beyond the MTU and an Ethernet header, `InvalidInput` for less than an Ethernet header, `ENETDOWN` while
-    /// the interface is down.
+    /// `EMSGSIZE` beyond the MTU and an Ethernet header, `InvalidInput` for less than an Ethernet header,
+    /// `ENETDOWN` while the interface is down.
     pub fn send(&self, frame: &[u8]) -> io::Result<Option<usize>> {
         call::write(self.fd.as_fd(), frame)
     }
 
-    /// Waits for a frame for at most `timeout` (`None`: for ever) and returns its octets; `None` when none came. It may come
-    /// back early when a signal arrives.
+    /// Waits for a frame for at most `timeout` (`None`: for ever) and returns its octets; `None` when none
+    /// came. It may come back early when a signal arrives.
     ///
-    /// A VLAN tag that the kernel took out of the frame stands in it again. A frame longer than the buffer is cut. A frame
-    /// that this host sends may have a partial checksum, or be a superframe.
+    /// A VLAN tag that the kernel took out of the frame stands in it again. A frame longer than the buffer is
+    /// cut. A frame that this host sends may have a partial checksum, or be a superframe.
     ///
     /// # Errors
     ///
@@ -114,8 +116,9 @@ impl PacketSocket {
             header.msg_iovlen = 1;
             header.msg_control = control.as_mut_ptr().cast();
             header.msg_controllen = CONTROL_OCTETS as _;
-            // SAFETY: the socket is open for the length of the borrow; `header` points to one vector over `buffer` and to the
-            // control buffer, both exclusively ours, with their lengths; any octets that the kernel writes there are valid.
+            // SAFETY: the socket is open for the length of the borrow; `header` points to one vector over
+            // `buffer` and to the control buffer, both exclusively ours, with their lengths; any octets that
+            // the kernel writes there are valid.
             unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut header, libc::MSG_DONTWAIT) }
         })?;
         // A size_t or a socklen_t, as the C library has it.
@@ -142,15 +145,16 @@ fn bind(fd: BorrowedFd<'_>, index: libc::c_int) -> io::Result<()> {
     };
     let octets = libc::socklen_t::try_from(mem::size_of_val(&address)).expect("an address of 20 octets");
     call::retry(|| {
-        // SAFETY: `fd` is open for the length of the borrow; the pointer and the length describe `address`, which the kernel
-        // only reads and which has no padding.
+        // SAFETY: `fd` is open for the length of the borrow; the pointer and the length describe `address`,
+        // which the kernel only reads and which has no padding.
         let result = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), octets) };
         result as isize
     })?;
     Ok(())
 }
 
-/// The tag that `struct tpacket_auxdata` holds: status, len, snaplen (32 bits each), mac, net, vlan_tci, vlan_tpid (16 each).
+/// The tag that `struct tpacket_auxdata` holds: status, len, snaplen (32 bits each), mac, net, vlan_tci,
+/// vlan_tpid (16 each).
 fn stripped_tag(message: &Message<'_>) -> Option<[u8; TAG_OCTETS]> {
     if (message.level, message.kind) != (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
         return None;

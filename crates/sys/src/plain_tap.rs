@@ -22,7 +22,8 @@ impl PlainTap {
     ///
     /// # Errors
     ///
-    /// [`TapError`], by what the operator can do about it. `FlagsRefused` here means that the kernel has no TAP at all.
+    /// [`TapError`], by what the operator can do about it. `FlagsRefused` here means that the kernel has no
+    /// TAP at all.
     pub fn open(name: &str) -> Result<PlainTap, TapError> {
         tap::check_name(name)?;
         // The kernel would attach to a persistent device of that name without a word.
@@ -43,8 +44,8 @@ impl PlainTap {
         self.iface.name()
     }
 
-    /// Reads one frame and returns its octets; `None` when none is queued. A frame that is longer than the buffer is cut
-    /// without a sign.
+    /// Reads one frame and returns its octets; `None` when none is queued. A frame that is longer than the
+    /// buffer is cut without a sign.
     ///
     /// # Errors
     ///
@@ -57,8 +58,8 @@ impl PlainTap {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a frame shorter than an Ethernet header; `EIO` while the interface is down; `EBADFD` when it was
-    /// deleted.
+    /// `InvalidInput` for a frame shorter than an Ethernet header; `EIO` while the interface is down;
+    /// `EBADFD` when it was deleted.
     pub fn write(&self, frame: &[u8]) -> io::Result<Option<usize>> {
         call::write(self.as_fd(), frame)
     }
@@ -94,7 +95,8 @@ impl PlainTap {
 impl AsFd for PlainTap {
     fn as_fd(&self) -> BorrowedFd<'_> {
         let fd = self.iface.as_raw_fd();
-        // SAFETY: `iface` owns the descriptor, closes it only when dropped, and is borrowed as long as the result is.
+        // SAFETY: `iface` owns the descriptor, closes it only when dropped, and is borrowed as long as the
+        // result is.
         unsafe { BorrowedFd::borrow_raw(fd) }
     }
 }
@@ -169,7 +171,11 @@ mod tests {
         isolated(|| {
             let Some(_first) = open_or_skip("plain") else { return };
             let _other = test_support::tap(&TapOptions::new("tap")).unwrap();
-            for name in ["plain", "tap", "lo"] {
+            // One that nobody holds, to which the kernel would attach.
+            let persistent = PlainTap::open("stays").unwrap();
+            test_support::persist(&persistent, true);
+            drop(persistent);
+            for name in ["plain", "tap", "lo", "stays"] {
                 let error = PlainTap::open(name).unwrap_err();
                 assert!(matches!(&error, TapError::NameTaken { .. }), "{name}: {error:?}");
             }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-/// Waits until `fd` has something to read or an error to report; false when `timeout` passed first or, with a timeout, a
-/// signal came. `None` waits for ever.
+/// Waits until `fd` has something to read or an error to report; false when `timeout` passed first or, with a
+/// timeout, a signal came. `None` waits for ever.
 pub(crate) fn readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
     let timespec = timeout.map(to_timespec);
     loop {

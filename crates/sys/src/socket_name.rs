@@ -1,4 +1,5 @@
-//! `struct sockaddr_in` and `struct sockaddr_in6` (linux/in.h, linux/in6.h) as octets, so that no cast is needed.
+//! `struct sockaddr_in` and `struct sockaddr_in6` (linux/in.h, linux/in6.h) as octets, so that no cast is
+//! needed.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 

@@ -1,7 +1,8 @@
 //! A network namespace for one test, and the little that a test needs inside it.
 //!
-//! As root, the test runs on a thread of its own that leaves the machine's namespace. Without root, a user namespace is
-//! needed, which only a process with one thread can enter: the test binary is started again for that one test.
+//! As root, the test runs on a thread of its own that leaves the machine's namespace. Without root, a user
+//! namespace is needed, which only a process with one thread can enter: the test binary is started again for
+//! that one test.
 
 use std::any::type_name;
 use std::env;
@@ -15,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socket_with};
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use crate::interface::{self, Request};
@@ -26,8 +28,8 @@ const INSIDE: &str = "VXGATE_SYS_TEST_INSIDE";
 /// Longer than anything here takes, so that a hang becomes a failure.
 pub(crate) const LONG: Option<Duration> = Some(Duration::from_secs(20));
 
-/// Runs `scenario` in a network namespace of its own, with the loopback interface up and no IPv6 on new interfaces, or says
-/// what is missing.
+/// Runs `scenario` in a network namespace of its own, with the loopback interface up and no IPv6 on new
+/// interfaces, or says what is missing.
 pub(crate) fn isolated<F: FnOnce() + Send>(scenario: F) {
     if env::var_os(INSIDE).is_some() {
         prepare();
@@ -91,6 +93,35 @@ pub(crate) fn set_address(name: &str, address: [u8; 4]) {
     }
 }
 
+/// Deletes an interface as `ip link del` does.
+pub(crate) fn delete(index: u32) {
+    let flags = SocketFlags::CLOEXEC;
+    // Without a protocol it is NETLINK_ROUTE, number 0.
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None).unwrap();
+    // `struct nlmsghdr` (linux/netlink.h) and `struct ifinfomsg` (linux/rtnetlink.h).
+    let flags = u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_ACK).unwrap();
+    let mut request = Vec::new();
+    request.extend(32_u32.to_ne_bytes());
+    request.extend(libc::RTM_DELLINK.to_ne_bytes());
+    request.extend(flags.to_ne_bytes());
+    request.extend([0; 12]);
+    request.extend(index.to_ne_bytes());
+    request.extend([0; 8]);
+    rustix::net::send(&socket, &request, SendFlags::empty()).unwrap();
+    let mut answer = [0; 256];
+    rustix::io::read(&socket, &mut answer).unwrap();
+    // `struct nlmsgerr`: an error number of 0 is the acknowledgement.
+    assert_eq!(answer[16..20], [0; 4]);
+}
+
+/// Lets a TAP device outlive its descriptor, or not.
+pub(crate) fn persist(tap: impl AsFd, on: bool) {
+    let fd = tap.as_fd().as_raw_fd();
+    // SAFETY: TUNSETPERSIST takes an integer and follows no pointer.
+    let result = unsafe { libc::ioctl(fd, libc::TUNSETPERSIST, libc::c_ulong::from(on)) };
+    assert_eq!(result, 0);
+}
+
 /// Takes a capability away from this thread, which is the test's own.
 pub(crate) fn drop_capability(capability: CapabilitySet) {
     let mut sets = rustix::thread::capabilities(None).unwrap();
@@ -122,13 +153,15 @@ fn start_again(scenario: &str) {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture"]).env(INSIDE, "1");
     let enter = move || {
-        // SAFETY: a process just forked, with one thread and nothing shared; NEWUSER and NEWNET leave its memory alone.
+        // SAFETY: a process just forked, with one thread and nothing shared; NEWUSER and NEWNET leave its
+        // memory alone.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNET) }?;
         write_now(c"/proc/self/setgroups", b"deny")?;
         write_now(c"/proc/self/uid_map", uid_map.as_bytes())?;
         write_now(c"/proc/self/gid_map", gid_map.as_bytes())
     };
-    // SAFETY: `enter` makes system calls only: it takes no lock and no memory, as the time between fork and exec asks.
+    // SAFETY: `enter` makes system calls only: it takes no lock and no memory, as the time between fork and
+    // exec asks.
     unsafe { command.pre_exec(enter) };
     let output = match command.output() {
         Ok(output) => output,

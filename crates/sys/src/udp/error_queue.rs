@@ -1,4 +1,5 @@
-//! What the network says of datagrams that we sent (`IP_RECVERR`, ip(7)): ICMP errors and refusals by this host.
+//! What the network says of datagrams that we sent (`IP_RECVERR`, ip(7)): ICMP errors and refusals by this
+//! host.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -40,7 +41,8 @@ pub struct QueuedError {
     pub icmp_code: u8,
     /// The address that reported it; `None` when local.
     pub offender: Option<IpAddr>,
-    /// Where our datagram was going. Port 0 where this host refused an IPv4 datagram: the kernel leaves it out.
+    /// Where our datagram was going. Port 0 where this host refused an IPv4 datagram: the kernel leaves it
+    /// out.
     pub destination: Option<SocketAddr>,
     /// What fits, in octets of IP, when `errno` is `EMSGSIZE`.
     pub mtu: Option<u32>,
@@ -106,8 +108,9 @@ fn receive(
         header.msg_namelen = NAME_OCTETS as libc::socklen_t;
         header.msg_control = control.as_mut_ptr().cast();
         header.msg_controllen = CONTROL_OCTETS as _;
-        // SAFETY: `fd` is open for the length of the borrow; `header` points to the name and the control buffer, both
-        // exclusively ours, with their lengths, and has no vector; any octets that the kernel writes there are valid.
+        // SAFETY: `fd` is open for the length of the borrow; `header` points to the name and the control
+        // buffer, both exclusively ours, with their lengths, and has no vector; any octets that the kernel
+        // writes there are valid.
         unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) }
     })?;
     // A size_t or a socklen_t, as the C library has it.

@@ -23,8 +23,8 @@ use crate::call::set_option;
 /// Largest UDP payload over IPv4 in octets: 65,535 less the IP and UDP headers (RFC 768, RFC 791).
 pub const PAYLOAD_OCTETS_MAX: usize = 65_507;
 
-/// Most datagrams that one `UDP_SEGMENT` send may become on every kernel that has it (`UDP_MAX_SEGMENTS` of net/udp.h; newer
-/// kernels take 128).
+/// Most datagrams that one `UDP_SEGMENT` send may become on every kernel that has it (`UDP_MAX_SEGMENTS` of
+/// net/udp.h; newer kernels take 128).
 pub const SEGMENTS_MAX: usize = 64;
 
 /// Most messages that one batch moves: `UIO_MAXIOV` of linux/uio.h, beyond which the kernel ignores the rest.
@@ -56,7 +56,8 @@ impl UdpSocket {
         self.v6
     }
 
-    /// Octets that the kernel may queue for receiving; it counts its own overhead, and doubles what was asked for.
+    /// Octets that the kernel may queue for receiving; it counts its own overhead, and doubles what was asked
+    /// for.
     ///
     /// # Errors
     ///
@@ -83,7 +84,8 @@ impl UdpSocket {
         options::set_dont_fragment(self.fd.as_fd(), self.v6, dont_fragment)
     }
 
-    /// Takes and clears the error that an earlier datagram caused (`SO_ERROR`). With `errors` on, the error queue has more.
+    /// Takes and clears the error that an earlier datagram caused (`SO_ERROR`). With `errors` on, the error
+    /// queue has more.
     ///
     /// # Errors
     ///
@@ -92,12 +94,14 @@ impl UdpSocket {
         SockRef::from(&self.fd).take_error()
     }
 
-    /// Receives what is sent to `group` on the interface of that index. Other sockets' groups never reach this one.
+    /// Receives what is sent to `group` on the interface of that index. Other sockets' groups never reach
+    /// this one.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for an address that is no group or of the other family, `ENODEV` for an unknown interface,
-    /// `EADDRINUSE` when it has joined already, `ENOBUFS` beyond the limit net.ipv4.igmp_max_memberships.
+    /// `InvalidInput` for an address that is no group or of the other family, `ENODEV` for an unknown
+    /// interface, `EADDRINUSE` when it has joined already, `ENOBUFS` beyond the limit
+    /// net.ipv4.igmp_max_memberships.
     pub fn join_multicast(&self, group: IpAddr, interface: u32) -> io::Result<()> {
         let socket = SockRef::from(&self.fd);
         match group {
@@ -132,8 +136,8 @@ impl UdpSocket {
         options::set_multicast_interface(self.fd.as_fd(), self.v6, interface)
     }
 
-    /// True if the kernel can cut one send into equal datagrams ([`Message::segment_octets`], Linux 4.18 and later). A
-    /// device may still refuse with `EIO`, and a socket without checksums with `InvalidInput`.
+    /// True if the kernel can cut one send into equal datagrams ([`Message::segment_octets`], Linux 4.18 and
+    /// later). A device may still refuse with `EIO`, and a socket without checksums with `InvalidInput`.
     #[must_use]
     pub fn supports_segment(&self) -> bool {
         // Any size will do; what is set is set back, or every later send would be cut.
@@ -141,14 +145,15 @@ impl UdpSocket {
         accepted && set_option(self.fd.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
     }
 
-    /// True if the kernel can join datagrams of one flow on receipt ([`UdpSocket::set_gro`], Linux 5.0 and later). Leaves
-    /// it off.
+    /// True if the kernel can join datagrams of one flow on receipt ([`UdpSocket::set_gro`], Linux 5.0 and
+    /// later). Leaves it off.
     #[must_use]
     pub fn supports_gro(&self) -> bool {
         self.set_gro(true).is_ok() && self.set_gro(false).is_ok()
     }
 
-    /// Lets the kernel join datagrams of one flow and equal size (`UDP_GRO`); [`Datagram::stride`] says where to cut.
+    /// Lets the kernel join datagrams of one flow and equal size (`UDP_GRO`); [`Datagram::stride`] says where
+    /// to cut.
     ///
     /// # Errors
     ///
@@ -157,8 +162,8 @@ impl UdpSocket {
         set_option(self.fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, libc::c_int::from(on))
     }
 
-    /// Takes the oldest entry of the error queue; `None` when it is empty. Needs [`UdpOptions::errors`]. Epoll reports an
-    /// error for as long as the queue holds one.
+    /// Takes the oldest entry of the error queue; `None` when it is empty. Needs [`UdpOptions::errors`].
+    /// Epoll reports an error for as long as the queue holds one.
     ///
     /// # Errors
     ///

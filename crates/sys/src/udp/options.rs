@@ -12,7 +12,8 @@ use crate::call::set_option;
 
 /// `SO_NO_CHECK` of asm-generic/socket.h: IPv4 datagrams leave with checksum 0.
 const SO_NO_CHECK: libc::c_int = 11;
-/// `IP_MULTICAST_ALL` of linux/in.h and `IPV6_MULTICAST_ALL` of linux/in6.h: take groups that other sockets joined.
+/// `IP_MULTICAST_ALL` of linux/in.h and `IPV6_MULTICAST_ALL` of linux/in6.h: take groups that other sockets
+/// joined.
 const IP_MULTICAST_ALL: libc::c_int = 49;
 const IPV6_MULTICAST_ALL: libc::c_int = 29;
 /// `BPF_RET | BPF_K` of linux/bpf_common.h: return the constant.
@@ -48,18 +49,18 @@ pub struct UdpOptions {
     pub local: SocketAddr,
     /// The interface that it is confined to, in both directions (`SO_BINDTODEVICE`).
     pub device: Option<String>,
-    /// Share the address with other sockets that ask for the same (`SO_REUSEADDR`). The last one bound receives. Off by
-    /// default.
+    /// Share the address with other sockets that ask for the same (`SO_REUSEADDR`). The last one bound
+    /// receives. Off by default.
     pub reuse_address: bool,
     /// Bind an address that the host does not have yet (`IP_FREEBIND`). Off by default.
     pub freebind: bool,
-    /// Octets to queue for receiving. The kernel's default where `None`; beyond net.core.rmem_max it takes CAP_NET_ADMIN,
-    /// and the limit applies without it.
+    /// Octets to queue for receiving. The kernel's default where `None`; beyond net.core.rmem_max it takes
+    /// CAP_NET_ADMIN, and the limit applies without it.
     pub receive_buffer_octets: Option<usize>,
     /// Octets to queue for sending; as above with net.core.wmem_max.
     pub send_buffer_octets: Option<usize>,
-    /// Send UDP checksums. True by default. Off: IPv4 sends 0 (and accepts 0 anyway), IPv6 sends and accepts 0 (RFC 6935).
-    /// Without them the kernel refuses [`super::Message::segment_octets`].
+    /// Send UDP checksums. True by default. Off: IPv4 sends 0 (and accepts 0 anyway), IPv6 sends and accepts
+    /// 0 (RFC 6935). Without them the kernel refuses [`super::Message::segment_octets`].
     pub checksum: bool,
     /// What becomes of datagrams that do not fit. Unset by default.
     pub dont_fragment: DontFragment,
@@ -69,9 +70,11 @@ pub struct UdpOptions {
     pub tos: Option<u8>,
     /// Control messages on receipt.
     pub want: Want,
-    /// Queue what the network says of our datagrams for [`UdpSocket::error_queue_read`] (`IP_RECVERR`). Off by default.
+    /// Queue what the network says of our datagrams for [`UdpSocket::error_queue_read`] (`IP_RECVERR`). Off
+    /// by default.
     pub errors: bool,
-    /// Receive nothing: a filter drops every datagram before it is queued. Errors are still queued. Off by default.
+    /// Receive nothing: a filter drops every datagram before it is queued. Errors are still queued. Off by
+    /// default.
     pub only_send: bool,
 }
 
@@ -97,13 +100,14 @@ impl UdpOptions {
     }
 }
 
-/// Makes a socket and binds it. Multicast that it sends is not looped back to this host, and it receives only groups that it
-/// joined itself.
+/// Makes a socket and binds it. Multicast that it sends is not looped back to this host, and it receives only
+/// groups that it joined itself.
 ///
 /// # Errors
 ///
-/// What the kernel says of the first option that it refuses: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` for a port
-/// below net.ipv4.ip_unprivileged_port_start, `ENODEV` for an unknown device, `InvalidInput` for a TTL of 0.
+/// What the kernel says of the first option that it refuses: `AddrInUse`, `AddrNotAvailable`,
+/// `PermissionDenied` for a port below net.ipv4.ip_unprivileged_port_start, `ENODEV` for an unknown device,
+/// `InvalidInput` for a TTL of 0.
 pub fn bind(options: &UdpOptions) -> io::Result<UdpSocket> {
     let v6 = options.local.is_ipv6();
     let socket = Socket::new(

@@ -21,8 +21,8 @@ const PENDING_ERRORS_MAX: usize = 8;
 
 /// Room for a batch of datagrams, made once and filled by [`recv_batch`].
 ///
-/// Each slot is `headroom` octets that the kernel leaves alone, then `capacity` octets for one datagram. The memory starts as
-/// zeros and costs nothing until a datagram is first written to it.
+/// Each slot is `headroom` octets that the kernel leaves alone, then `capacity` octets for one datagram. The
+/// memory starts as zeros and costs nothing until a datagram is first written to it.
 pub struct RecvBatch {
     memory: Vec<u8>,
     slot_octets: usize,
@@ -34,8 +34,8 @@ pub struct RecvBatch {
     received: usize,
 }
 
-// SAFETY: the raw pointers in `vectors` and `headers` are set anew from `&mut self` by each `recv_batch` before the kernel
-// follows them, and nothing follows them afterwards; everything else is `Send`.
+// SAFETY: the raw pointers in `vectors` and `headers` are set anew from `&mut self` by each `recv_batch`
+// before the kernel follows them, and nothing follows them afterwards; everything else is `Send`.
 unsafe impl Send for RecvBatch {}
 // SAFETY: through `&RecvBatch` only lengths and flags of the headers are read, never a pointer.
 unsafe impl Sync for RecvBatch {}
@@ -43,8 +43,8 @@ unsafe impl Sync for RecvBatch {}
 impl RecvBatch {
     /// Room for `slots` datagrams (1 to [`BATCH_MAX`], clamped) of `capacity` octets each.
     ///
-    /// A peer on the same host can send one datagram of 64 KB where many were meant (a superframe that no device cut), so a
-    /// `capacity` below 65,535 may truncate.
+    /// A peer on the same host can send one datagram of 64 KB where many were meant (a superframe that no
+    /// device cut), so a `capacity` below 65,535 may truncate.
     #[must_use]
     pub fn new(slots: usize, headroom: usize, capacity: usize) -> RecvBatch {
         let slots = slots.clamp(1, BATCH_MAX);
@@ -96,7 +96,8 @@ impl RecvBatch {
         Some(datagram)
     }
 
-    /// The whole slot `index`: headroom, then the datagram at [`Datagram::range`], then what earlier datagrams left.
+    /// The whole slot `index`: headroom, then the datagram at [`Datagram::range`], then what earlier
+    /// datagrams left.
     ///
     /// # Panics
     ///
@@ -145,8 +146,8 @@ pub struct Datagram {
     pub destination: Option<IpAddr>,
     /// Index of the interface that it came by, if the destination was wanted.
     pub interface: Option<u32>,
-    /// The kernel joined several datagrams: each has this many octets but the last, which may have fewer. `None`: the kernel
-    /// joined nothing.
+    /// The kernel joined several datagrams: each has this many octets but the last, which may have fewer.
+    /// `None`: the kernel joined nothing.
     pub stride: Option<u16>,
 }
 
@@ -192,7 +193,8 @@ impl Datagram {
 
 /// Fills `batch` with what is queued and returns how many datagrams that are; 0 when nothing is.
 ///
-/// An error that an earlier datagram of ours caused (`ECONNREFUSED` and its like) is passed over: it stands in the error queue.
+/// An error that an earlier datagram of ours caused (`ECONNREFUSED` and its like) is passed over: it stands
+/// in the error queue.
 ///
 /// # Errors
 ///
@@ -231,10 +233,11 @@ fn receive_once(socket: &UdpSocket, batch: &mut RecvBatch) -> io::Result<usize> 
     }
     let slots = libc::c_uint::try_from(batch.headers.len()).expect("at most BATCH_MAX");
     call::retry(|| {
-        // SAFETY: the socket is open for the length of the borrow. `headers` holds `slots` structures whose pointers were
-        // set above from exclusive borrows of this batch, with the lengths of what they point to: the name, one vector, the
-        // control buffer (both types are octets with the alignment the kernel asks) and the slot past its headroom. None of
-        // that memory is touched again before the call returns, and any octets that the kernel writes there are valid.
+        // SAFETY: the socket is open for the length of the borrow. `headers` holds `slots` structures whose
+        // pointers were set above from exclusive borrows of this batch, with the lengths of what they point
+        // to: the name, one vector, the control buffer (both types are octets with the alignment the kernel
+        // asks) and the slot past its headroom. None of that memory is touched again before the call returns,
+        // and any octets that the kernel writes there are valid.
         let result = unsafe {
             libc::recvmmsg(
                 socket.fd.as_raw_fd(),

@@ -1,4 +1,5 @@
-//! Sending many datagrams in one call (sendmmsg(2)), each with its own destination, TOS, TTL and segment size.
+//! Sending many datagrams in one call (sendmmsg(2)), each with its own destination, TOS, TTL and segment
+//! size.
 
 use std::fmt;
 use std::io;
@@ -22,8 +23,9 @@ pub struct Message<'a> {
     pub destination: SocketAddr,
     /// The payload.
     pub data: &'a [u8],
-    /// Cut `data` into datagrams of this many octets, the last of which may have fewer (`UDP_SEGMENT`): at most
-    /// [`super::SEGMENTS_MAX`] of them and [`super::PAYLOAD_OCTETS_MAX`] octets in all. `None`: one datagram.
+    /// Cut `data` into datagrams of this many octets, the last of which may have fewer (`UDP_SEGMENT`): at
+    /// most [`super::SEGMENTS_MAX`] of them and [`super::PAYLOAD_OCTETS_MAX`] octets in all. `None`: one
+    /// datagram.
     pub segment_octets: Option<u16>,
     /// TOS octet or traffic class. `None`: the socket's.
     pub tos: Option<u8>,
@@ -49,8 +51,8 @@ pub struct SendBatch {
     headers: Vec<libc::mmsghdr>,
 }
 
-// SAFETY: the raw pointers in `vectors` and `headers` are set by each `send_batch` before the kernel follows them, and nothing
-// follows them afterwards; everything else is `Send`.
+// SAFETY: the raw pointers in `vectors` and `headers` are set by each `send_batch` before the kernel follows
+// them, and nothing follows them afterwards; everything else is `Send`.
 unsafe impl Send for SendBatch {}
 // SAFETY: nothing reads the pointers through `&SendBatch`.
 unsafe impl Sync for SendBatch {}
@@ -86,19 +88,19 @@ impl fmt::Debug for SendBatch {
 pub struct SendOutcome {
     /// Messages that the kernel took, from the first.
     pub sent: usize,
-    /// Why it refused message number `sent`; those after it were not tried. `WouldBlock`: wait until the socket is writable.
-    /// `None`: all went.
+    /// Why it refused message number `sent`; those after it were not tried. `WouldBlock`: wait until the
+    /// socket is writable. `None`: all went.
     ///
-    /// Of the others: `EMSGSIZE` does not fit the path, `ENETUNREACH` and `EHOSTUNREACH` have no route, `EPERM` a packet
-    /// filter; with `segment_octets`, `EIO` means that the device cannot, and `InvalidInput` that the socket sends no
-    /// checksums or that there are too many segments.
+    /// Of the others: `EMSGSIZE` does not fit the path, `ENETUNREACH` and `EHOSTUNREACH` have no route,
+    /// `EPERM` a packet filter; with `segment_octets`, `EIO` means that the device cannot, and `InvalidInput`
+    /// that the socket sends no checksums or that there are too many segments.
     pub error: Option<io::Error>,
 }
 
 /// Sends what `messages` yields, at most as many as `scratch` has slots; the rest stays in the iterator.
 ///
-/// An error that an earlier datagram caused (`ECONNREFUSED` and its like) is not taken for the error of a message here: it
-/// stands in the error queue.
+/// An error that an earlier datagram caused (`ECONNREFUSED` and its like) is not taken for the error of a
+/// message here: it stands in the error queue.
 pub fn send_batch<'a>(
     socket: &UdpSocket,
     scratch: &mut SendBatch,
@@ -146,8 +148,8 @@ impl SendBatch {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return SendOutcome { sent, error: Some(error) };
                 }
-                // A pending error belongs to an earlier datagram and is gone once reported: only a second one is this
-                // message's own.
+                // A pending error belongs to an earlier datagram and is gone once reported: only a second one
+                // is this message's own.
                 Err(_) if socket.errors && !tried_again => tried_again = true,
                 Err(error) => return SendOutcome { sent, error: Some(error) },
             }
@@ -171,7 +173,8 @@ fn write_control(control: &mut ControlBuffer<CONTROL_OCTETS>, message: &Message<
     }
     match message.source {
         Some(IpAddr::V4(source)) => {
-            // `struct in_pktinfo` (linux/in.h): index (0: any), the address to send from, one that sending ignores.
+            // `struct in_pktinfo` (linux/in.h): index (0: any), the address to send from, one that sending
+            // ignores.
             let mut information = [0; 12];
             information[4..8].copy_from_slice(&source.octets());
             end = control.push(end, libc::IPPROTO_IP, libc::IP_PKTINFO, &information);
@@ -193,9 +196,10 @@ fn write_control(control: &mut ControlBuffer<CONTROL_OCTETS>, message: &Message<
 fn send_once(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
     let count = libc::c_uint::try_from(headers.len()).expect("at most BATCH_MAX");
     call::retry(|| {
-        // SAFETY: the socket is open for the length of the borrow. `headers` holds `count` structures whose pointers
-        // `SendBatch::send` has just set from exclusive borrows of the scratch memory, with the lengths of what they point
-        // to; each vector points to data that the caller of `send_batch` borrows past this call, which the kernel only reads.
+        // SAFETY: the socket is open for the length of the borrow. `headers` holds `count` structures whose
+        // pointers `SendBatch::send` has just set from exclusive borrows of the scratch memory, with the
+        // lengths of what they point to; each vector points to data that the caller of `send_batch` borrows
+        // past this call, which the kernel only reads.
         let result = unsafe {
             libc::sendmmsg(socket.fd.as_raw_fd(), headers.as_mut_ptr(), count, libc::MSG_DONTWAIT as _)
         };
