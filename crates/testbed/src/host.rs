@@ -243,6 +243,6 @@ impl Drop for Host {
     }
 }
 
-pub(crate) fn parse_net(text: &str) -> Result<IpNet, Error> {
+fn parse_net(text: &str) -> Result<IpNet, Error> {
     text.parse().map_err(|_| Error::Address(text.to_owned()))
 }
