@@ -56,7 +56,8 @@ impl Netlink {
         self.address_add_with(link, ip, AddressFlags::empty()).await
     }
 
-    /// As [`address_add`](Self::address_add), but an IPv6 address can be used at once: its uniqueness is not checked.
+    /// As [`address_add`](Self::address_add), but an IPv6 address can be bound at once: its uniqueness is not checked.
+    /// The kernel still takes a moment, on a worker of its own, to make packets to it arrive.
     ///
     /// # Errors
     /// [`Error::is_exists`] when the link has it already.

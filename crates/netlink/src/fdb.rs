@@ -89,10 +89,11 @@ impl Netlink {
         self.fdb_new("add", link, entry, NLM_F_CREATE | NLM_F_EXCL).await
     }
 
-    /// Adds a destination to a group MAC address or to all-zero (`bridge fdb append`).
+    /// Adds a destination to a group MAC address or to all-zero (`bridge fdb append`). The kernel says yes and does
+    /// nothing when it has that destination, and when a unicast MAC address has one already.
     ///
     /// # Errors
-    /// [`Error::is_exists`] when it has that destination; `EOPNOTSUPP` for a unicast MAC address.
+    /// When the kernel refuses.
     pub async fn fdb_append(&self, link: &Link, entry: &FdbEntry) -> Result<(), Error> {
         self.fdb_new("append", link, entry, NLM_F_CREATE | NLM_F_APPEND).await
     }
@@ -100,7 +101,7 @@ impl Netlink {
     /// Replaces the MAC address's entry, or adds one (`bridge fdb replace`).
     ///
     /// # Errors
-    /// `EOPNOTSUPP` for a group MAC address or all-zero.
+    /// [`Error::is_unsupported`] for a group MAC address or all-zero that has an entry.
     pub async fn fdb_replace(&self, link: &Link, entry: &FdbEntry) -> Result<(), Error> {
         self.fdb_new("replace", link, entry, NLM_F_CREATE | NLM_F_REPLACE).await
     }
@@ -125,10 +126,11 @@ impl Netlink {
         .await
     }
 
-    /// Deletes one destination of a MAC address, or all of them if `entry.dst` is none (`bridge fdb del`).
+    /// Deletes one destination of a MAC address, or all of them if `entry.dst` is none (`bridge fdb del`). The kernel
+    /// says yes when the MAC address has only other destinations.
     ///
     /// # Errors
-    /// [`Error::is_missing`] when there is none.
+    /// [`Error::is_missing`] when the MAC address has no entry.
     pub async fn fdb_delete(&self, link: &Link, entry: &FdbEntry) -> Result<(), Error> {
         let request = RouteNetlinkMessage::DelNeighbour(message_for(link, entry));
         self.change(Task::new("delete", object(link, entry)), request, 0).await

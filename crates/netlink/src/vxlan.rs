@@ -4,9 +4,12 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVxlan, LinkAttribute, VxlanDf};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{
+    InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage, VxlanDf,
+};
 
-use crate::error::Error;
+use crate::error::{Error, Task};
 use crate::handle::Netlink;
 use crate::link::Link;
 
@@ -154,6 +157,39 @@ impl Vxlan {
         }
         infos
     }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "of the kernel's growing list, those that can be set here"
+    )]
+    fn read(&mut self, info: InfoVxlan) {
+        match info {
+            InfoVxlan::Id(vni) => self.vni = vni,
+            InfoVxlan::Local(address) => self.local = Some(address.into()),
+            InfoVxlan::Local6(address) => self.local = Some(address.into()),
+            InfoVxlan::Group(address) => self.group = Some(address.into()),
+            InfoVxlan::Group6(address) => self.group = Some(address.into()),
+            InfoVxlan::Link(index) => self.underlay = Some(index).filter(|index| *index != 0),
+            InfoVxlan::Port(port) => self.port = port,
+            InfoVxlan::PortRange((low, high)) => self.source_ports = (high != 0).then_some(low..=high),
+            // The kernel says "inherit" by a second attribute, before or after a TTL of zero.
+            InfoVxlan::Ttl(0) => {}
+            InfoVxlan::Ttl(ttl) => self.ttl = TimeToLive::Fixed(ttl),
+            InfoVxlan::TtlInherit(1..) => self.ttl = TimeToLive::Inherit,
+            InfoVxlan::Tos(1) => self.tos = TypeOfService::Inherit,
+            InfoVxlan::Tos(tos) => self.tos = TypeOfService::Fixed(tos),
+            InfoVxlan::Df(VxlanDf::Set) => self.df = DontFragment::Set,
+            InfoVxlan::Df(VxlanDf::Inherit) => self.df = DontFragment::Inherit,
+            InfoVxlan::Learning(on) => self.learning = on,
+            InfoVxlan::Ageing(seconds) => self.ageing = Duration::from_secs(seconds.into()),
+            InfoVxlan::Limit(limit) => self.limit = Some(limit).filter(|limit| *limit != 0),
+            InfoVxlan::UDPCsum(on) => self.udp_checksum = on,
+            InfoVxlan::UDPZeroCsumTX(on) => self.udp6_zero_checksum_tx = on,
+            InfoVxlan::UDPZeroCsumRX(on) => self.udp6_zero_checksum_rx = on,
+            InfoVxlan::ReservedBits(bits) => self.reserved_bits = Some(bits),
+            _ => {}
+        }
+    }
 }
 
 impl Netlink {
@@ -168,4 +204,27 @@ impl Netlink {
         attributes.extend(vxlan.mtu.map(LinkAttribute::Mtu));
         self.link_add(name, InfoKind::Vxlan, Some(InfoData::Vxlan(vxlan.infos())), attributes).await
     }
+
+    /// The settings of a kernel vxlan device as the kernel has them.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`] when the link is no vxlan device.
+    pub async fn vxlan_settings(&self, link: &Link) -> Result<Vxlan, Error> {
+        let task = Task::new("read the vxlan settings of", link.to_string());
+        let mut message = LinkMessage::default();
+        message.header.index = link.index;
+        let answer = self.one(task.clone(), RouteNetlinkMessage::GetLink(message)).await?;
+        let RouteNetlinkMessage::NewLink(message) = answer else { return Err(task.no_answer()) };
+        let mut vxlan = Vxlan { mac: Some(link.mac), mtu: Some(link.mtu), ..Vxlan::default() };
+        let infos = message.attributes.into_iter().find_map(vxlan_infos).ok_or_else(|| task.no_answer())?;
+        infos.into_iter().for_each(|info| vxlan.read(info));
+        Ok(vxlan)
+    }
+}
+
+fn vxlan_infos(attribute: LinkAttribute) -> Option<Vec<InfoVxlan>> {
+    let LinkAttribute::LinkInfo(infos) = attribute else { return None };
+    infos
+        .into_iter()
+        .find_map(|info| if let LinkInfo::Data(InfoData::Vxlan(infos)) = info { Some(infos) } else { None })
 }

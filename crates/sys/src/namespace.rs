@@ -140,7 +140,7 @@ fn set_network(namespace: BorrowedFd<'_>) -> Result<(), i32> {
 /// Asks for SIGKILL when the parent thread ends; refuses with `ESRCH` when `parent` is gone already.
 fn bind_to_parent(parent: u32) -> Result<(), i32> {
     // SAFETY: PR_SET_PDEATHSIG takes a signal number and no pointer.
-    cvt(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+    cvt(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) })?;
     // SAFETY: getppid has no precondition.
     let now = unsafe { libc::getppid() };
     if u32::try_from(now) == Ok(parent) { Ok(()) } else { Err(libc::ESRCH) }

@@ -8,12 +8,17 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use vxgate_netlink::{self as netlink, Netlink};
 use vxgate_sys::namespace::{self, NamespaceError};
 
 use crate::ping::{Ping, PingReport};
+use crate::wait::eventually;
+
+/// The longest that the kernel's worker may take for a new address; usually it is far below a millisecond.
+const ADDRESS_LIMIT: Duration = Duration::from_secs(2);
 
 /// What can go wrong while a test bed is built.
 #[derive(Debug, thiserror::Error)]
@@ -186,16 +191,23 @@ impl Host {
         Ok(self.netlink(async |netlink| netlink.set_mtu(&netlink.link_by_name(link).await?, mtu).await)?)
     }
 
-    /// Gives a link an address with its prefix length: `address("eth0", "172.21.0.100/24")`.
+    /// Gives a link an address with its prefix length: `address("eth0", "172.21.0.100/24")`. If the link is up, packets
+    /// to it arrive from now on.
     ///
     /// # Errors
     /// [`Error::Address`] for a text that is none, [`Error::Netlink`].
     pub fn address(&self, link: &str, address: &str) -> Result<(), Error> {
         let ip = parse_net(address)?;
-        Ok(self.netlink(async |netlink| {
+        let up = self.netlink(async |netlink| {
             let link = netlink.link_by_name(link).await?;
-            netlink.address_add_nodad(&link, ip).await
-        })?)
+            netlink.address_add_nodad(&link, ip).await?;
+            Ok(link.up)
+        })?;
+        // The kernel makes an IPv6 address its own on a worker, a moment after it said yes.
+        let arrived =
+            || self.netlink(async |netlink| netlink.route_lookup(ip.addr()).await).is_ok_and(|to| to.local);
+        let _ = up && eventually(ADDRESS_LIMIT, arrived);
+        Ok(())
     }
 
     /// Adds a route through a router that is a neighbour: `route("100.64.158.0/24", "172.21.0.1")`.
@@ -231,6 +243,6 @@ impl Drop for Host {
     }
 }
 
-pub(crate) fn parse_net(text: &str) -> Result<IpNet, Error> {
+fn parse_net(text: &str) -> Result<IpNet, Error> {
     text.parse().map_err(|_| Error::Address(text.to_owned()))
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use vxgate_netlink::{FdbEntry, Link, Vxlan};
 
-use crate::host::{Error, Host, parse_net};
+use crate::host::{Error, Host};
 
 /// A kernel vxlan device to be made in a host.
 #[derive(Debug, Clone)]
@@ -67,18 +67,17 @@ impl KernelVxlan {
     /// # Errors
     /// [`Error::Netlink`], unsupported where the kernel has no vxlan; [`Error::Address`] for an address that is none.
     pub fn create(&self, host: &Host) -> Result<Link, Error> {
-        let addresses = self.addresses.iter().map(|text| parse_net(text)).collect::<Result<Vec<_>, _>>()?;
         let link = host.netlink(async |netlink| {
             let link = netlink.vxlan_add(&self.name, &self.settings).await?;
             for peer in &self.peers {
                 netlink.fdb_append(&link, &FdbEntry::peer(*peer)).await?;
             }
-            for address in addresses {
-                netlink.address_add_nodad(&link, address).await?;
-            }
             netlink.set_up(&link).await?;
             Ok(link)
-        });
-        Ok(link?)
+        })?;
+        for address in &self.addresses {
+            host.address(&self.name, address)?;
+        }
+        Ok(link)
     }
 }

@@ -124,7 +124,7 @@ impl Plan {
     fn become_root(&self) -> Result<(), (Step, i32)> {
         // A program with file capabilities is not dumpable, and its /proc/self then belongs to root (proc(5)).
         // SAFETY: PR_SET_DUMPABLE takes a number and no pointer. A refusal shows in the writes below.
-        let _ = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) };
+        let _ = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1 as libc::c_ulong) };
         // SAFETY: unshare takes no pointer.
         cvt(unsafe { libc::unshare(libc::CLONE_NEWUSER) }).map_err(|errno| (Step::User, errno))?;
         write_file(c"/proc/self/setgroups", b"deny").map_err(|errno| (Step::SetGroups, errno))?;
@@ -148,7 +148,7 @@ fn become_first_process() -> Result<(), (Step, i32)> {
     cvt(child).map_err(|errno| (Step::Fork, errno))?;
     if child == 0 {
         // SAFETY: PR_SET_PDEATHSIG takes a signal number and no pointer.
-        return cvt(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })
+        return cvt(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) })
             .map_err(|errno| (Step::ParentDeath, errno));
     }
     wait_in_its_place(child)
@@ -157,7 +157,9 @@ fn become_first_process() -> Result<(), (Step, i32)> {
 fn wait_in_its_place(child: libc::pid_t) -> ! {
     // Pipes of the parent must close when the child closes them. Linux 5.9; before that they close a moment later.
     // SAFETY: this process only waits from here on, and owns no descriptor that it still needs.
-    let _ = unsafe { libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0) };
+    let _ = unsafe {
+        libc::syscall(libc::SYS_close_range, 0 as libc::c_uint, libc::c_uint::MAX, 0 as libc::c_uint)
+    };
     // The terminal sends these to both; the child decides.
     for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
         // SAFETY: SIG_IGN is a disposition, not a function of ours.
