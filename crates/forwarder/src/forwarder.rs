@@ -20,9 +20,9 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -69,17 +69,24 @@ struct Shared {
     stop: AtomicBool,
     wake_egress: EventFd,
     wake_ingress: EventFd,
-    /// Becomes readable when an event was queued or a thread has ended.
-    news: EventFd,
+    /// Called when an event was queued or a thread has ended.
+    on_news: OnceLock<Box<dyn Fn() + Send + Sync>>,
     flood: ArcSwap<FloodLists>,
 }
 
 impl Shared {
     fn stop(&self) {
         self.stop.store(true, Ordering::Release);
-        for event in [&self.wake_egress, &self.wake_ingress, &self.news] {
+        for event in [&self.wake_egress, &self.wake_ingress] {
             // An event that cannot take another count is readable already.
             let _ = event.signal();
+        }
+        self.tell();
+    }
+
+    fn tell(&self) {
+        if let Some(on_news) = self.on_news.get() {
+            on_news();
         }
     }
 
@@ -118,7 +125,7 @@ impl Forwarder {
             stop: AtomicBool::new(false),
             wake_egress: EventFd::new()?,
             wake_ingress: EventFd::new()?,
-            news: EventFd::new()?,
+            on_news: OnceLock::new(),
             flood: ArcSwap::new(flood),
         });
         let (command_tx, command_rx) = channel::unbounded();
@@ -167,18 +174,11 @@ impl Forwarder {
         self.events.try_recv().ok()
     }
 
-    /// Forgets the news so far: call it before the last [`Forwarder::poll_event`] of a look.
-    ///
-    /// # Errors
-    /// The descriptor is broken.
-    pub fn forget_news(&self) -> io::Result<()> {
-        self.shared.news.drain().map(drop)
-    }
-
-    /// Becomes readable when an event is queued or a direction has ended.
-    #[must_use]
-    pub fn news(&self) -> BorrowedFd<'_> {
-        self.shared.news.as_fd()
+    /// Has `tell` called, from a thread of the forwarder, whenever an event was queued or a direction has ended; call
+    /// [`Forwarder::poll_event`] once after this for what came before. Only the first call counts. Keep `tell` short.
+    pub fn on_news(&self, tell: impl Fn() + Send + Sync + 'static) {
+        // A second listener was never promised to be heard.
+        let _ = self.shared.on_news.set(Box::new(tell));
     }
 
     /// Whether the threads are told to stop, or one of them has ended by itself and taken the other along.
@@ -363,7 +363,7 @@ fn publish(segment: &mut Segment, shared: &Shared, events_out: &Sender<Event>) {
         news = true;
     }
     if news {
-        let _ = shared.news.signal();
+        shared.tell();
     }
 }
 
