@@ -54,7 +54,7 @@ pub(crate) struct OutputArgs {
     /// Print JSON
     #[arg(short = 'j', long)]
     pub(crate) json: bool,
-    /// Print JSON for people to read
+    /// With -j: over several lines, for people
     #[arg(short = 'p', long)]
     pub(crate) pretty: bool,
 }
@@ -71,10 +71,12 @@ impl OutputArgs {
 pub(crate) enum Command {
     /// Bring a tunnel up and carry its frames, in the foreground
     #[command(
-        after_help = "It takes the device, its addresses and routes away again when it is told to stop: SIGTERM, SIGINT or
-`vxgate down`. Each option can come from the environment instead, under the name in [env]; lists are
-separated by commas or white space there, and a value file:PATH is read from that file. The command
-line wins.
+        after_help = "It takes the device, its addresses and routes away again when it is told to stop: SIGTERM, SIGINT or \
+`vxgate down`.
+
+Each option can come from the environment instead, under the name in [env] that --help shows: lists are \
+separated by commas or white space there, and a value file:PATH is read from that file. The command line \
+wins.
 
 Examples:
   vxgate up --peer 100.64.158.4 --peer 100.64.158.132 --address 10.225.194.171/9
@@ -94,10 +96,11 @@ Examples:
     /// Bring a tunnel up by the arguments of the Gate's init_vxlan.sh
     #[command(
         override_usage = "vxgate init [--foreground] PHY_IF PHY_ADDR VXLAN_IF VXLAN_ADDR NETMASK [VNI] PEER...",
-        after_help = "NETMASK is 9 or 255.128.0.0; it may be anything where VXLAN_ADDR carries its prefix. VNI is 10 where it is
-left out. Like the script it returns when the tunnel is up; the tunnel stays, until `vxgate down`.
-A vxgate that is called by a name with init_vxlan in it does the same. Other options of `up` come from
-the environment, as in VXGATE_MTU=1400.
+        after_help = "NETMASK is 9 or 255.128.0.0; it may be anything where VXLAN_ADDR carries its prefix. VNI is 10 where it \
+is left out. Other options of `up` come from the environment, as in VXGATE_MTU=1400.
+
+Like the script it returns when the tunnel is up, and the tunnel stays until `vxgate down`. A vxgate that \
+is called by a name with init_vxlan in it does the same.
 
 Examples:
   vxgate init eth0 172.21.0.100 vxlan0 10.225.194.171/9 10.255.255.255 100.64.158.4 100.64.158.132
@@ -193,13 +196,8 @@ pub(crate) fn command() -> clap::Command {
         verb.mut_args(|arg| {
             let variable = VARIABLES.iter().find(|(option, _)| arg.get_long() == Some(*option));
             let Some((_, variable)) = variable else { return arg };
-            let short = arg.get_help().map(|help| format!("{help} [env: {variable}]"));
-            let long = arg.get_long_help().map(|help| format!("{help}\n\n[env: {variable}]"));
-            let arg = arg.help(short.unwrap_or_default());
-            match long {
-                Some(long) => arg.long_help(long),
-                None => arg,
-            }
+            let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
+            arg.long_help(format!("{help}\n\n[env: {variable}]"))
         })
     })
 }

@@ -47,21 +47,12 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
 }
 
 fn show(out: &mut dyn Write, dev: Option<DeviceName>, output: OutputArgs) -> Result<(), Failure> {
-    let failed = |error: ClientError| Failure::client("show", &error);
-    let mut tunnels = Vec::new();
-    for mut client in connect_to("show", dev.as_ref())? {
-        match client.show() {
-            Ok(tunnel) => tunnels.push(tunnel),
-            // It ended between the two questions; the others are still to be shown.
-            Err(ClientError::Closed { .. }) if dev.is_none() => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
     let format = format(output);
-    if !tunnels.is_empty() || !matches!(format, Format::Text(_)) {
-        print::show::write(out, format, &tunnels).map_err(|error| Failure::output(&error))?;
+    let mut tunnels = Vec::new();
+    for mut client in connect_to_list(out, "show", dev.as_ref(), format)? {
+        tunnels.push(client.show().map_err(|error| Failure::client("show", &error))?);
     }
-    if tunnels.is_empty() { Err(failed(ClientError::NoTunnel)) } else { Ok(()) }
+    print::show::write(out, format, &tunnels).map_err(|error| Failure::output(&error))
 }
 
 fn fdb_command(
@@ -102,7 +93,7 @@ fn fdb_show(
     let view = fdb::parse_show(&args.words)?;
     let format = format(args.output.or(output));
     let mut printer = FdbPrinter::new(format, view.dev.is_none(), args.statistics || statistics);
-    for mut client in connect_to("fdb show", view.dev.as_ref())? {
+    for mut client in connect_to_list(out, "fdb show", view.dev.as_ref(), format)? {
         let dev = client.dev().clone();
         let printed = client.fdb_show(|entry| match view.state {
             Some(state) if state != entry.state => Ok(()),
@@ -119,12 +110,12 @@ fn peer_command(out: &mut dyn Write, verb: PeerCommand, output: OutputArgs) -> R
     match verb {
         PeerCommand::List(args) => {
             let dev = peer::parse_list(&args.words)?;
+            let format = format(args.output.or(output));
             let mut tunnels = Vec::new();
-            for mut client in connect_to("peer list", dev.as_ref())? {
+            for mut client in connect_to_list(out, "peer list", dev.as_ref(), format)? {
                 let peers = client.peer_list().map_err(|error| Failure::client("peer list", &error))?;
                 tunnels.push((client.dev().clone(), peers));
             }
-            let format = format(args.output.or(output));
             print::peers::write(out, format, &tunnels).map_err(|error| Failure::output(&error))
         }
         PeerCommand::Add(args) => {
@@ -150,13 +141,25 @@ fn connect(what: &str, dev: Option<&DeviceName>) -> Result<Client, Failure> {
     .map_err(|error| Failure::client(what, &error))
 }
 
-/// The tunnels to list: the one named, or all.
-fn connect_to(what: &str, dev: Option<&DeviceName>) -> Result<Vec<Client>, Failure> {
-    match dev {
-        Some(dev) => connect(what, Some(dev)).map(|client| vec![client]),
-        None => Client::connect_all(&RuntimeDir::from_environment())
-            .map_err(|error| Failure::client(what, &error)),
+/// The tunnels to list: the one named, or all. That there is none is an error, and an empty list to a program.
+fn connect_to_list(
+    out: &mut dyn Write,
+    what: &str,
+    dev: Option<&DeviceName>,
+    format: Format,
+) -> Result<Vec<Client>, Failure> {
+    if let Some(dev) = dev {
+        return connect(what, Some(dev)).map(|client| vec![client]);
     }
+    let clients = Client::connect_all(&RuntimeDir::from_environment())
+        .map_err(|error| Failure::client(what, &error))?;
+    if !clients.is_empty() {
+        return Ok(clients);
+    }
+    if matches!(format, Format::Json | Format::PrettyJson) {
+        writeln!(out, "[]").map_err(|error| Failure::output(&error))?;
+    }
+    Err(Failure::client(what, &ClientError::NoTunnel))
 }
 
 fn format(output: OutputArgs) -> Format {

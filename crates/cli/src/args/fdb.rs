@@ -22,8 +22,8 @@ Examples:
     Show(ShowArgs),
     /// Add an entry for a MAC address that has none
     #[command(
-        after_help = "Words: ADDR dst IP [dev DEV] [port PORT] [vni VNI] [self] [permanent|static|dynamic],
-in any order; permanent where no state is said, the only tunnel where no dev is.
+        after_help = "Words: ADDR dst IP [dev DEV] [port PORT] [vni VNI] [self] [permanent|static|dynamic], in any order; \
+permanent where no state is said, the only tunnel where no dev is.
 
 Examples:
   vxgate fdb add 02:00:00:00:00:0a dev vxlan0 dst 100.64.158.4 static
@@ -32,8 +32,7 @@ Examples:
     Add(WordArgs),
     /// Add one more remote to a MAC address
     #[command(
-        after_help = "The all-zero address stands for frames to all and to unknown addresses: each remote gets a copy.
-Words as in `vxgate fdb add`.
+        after_help = "The all-zero address stands for frames to all and to unknown addresses: each remote gets a copy. Words as in `vxgate fdb add`.
 
 Examples:
   vxgate fdb append 00:00:00:00:00:00 dev vxlan0 dst 100.64.158.132
