@@ -14,7 +14,8 @@ use vxgate_codec::MacAddr;
 use vxgate_core::DropReason;
 use vxgate_forwarder::port::HEADROOM_OCTETS;
 use vxgate_forwarder::{
-    Device, Faults, FaultyPort, Frame, MemoryPort, OverlayEnd, PcapPort, PlainTapPort, Port, PortRx, PortTx, TapPort,
+    Device, Faults, FaultyPort, Frame, MemoryPort, OverlayEnd, PcapPort, PlainTapPort, Port, PortRx, PortTx,
+    TapPort,
 };
 use vxgate_offload::{ChecksumAt, Work, checksum};
 use vxgate_sys::packet::{PacketOptions, PacketSocket};

@@ -14,11 +14,9 @@ mod tunnel;
 
 use std::error::Error;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use vxgate_core::Event;
@@ -28,21 +26,18 @@ use vxgate_netlink::Netlink;
 use crate::config::UpConfig;
 use crate::config::values::SourcePort;
 use crate::control::runtime_dir::RuntimeDir;
-use crate::control::server::Listener;
+use crate::control::server::{Limits, Listener};
 use crate::failure::Failure;
 use error::UpError;
 use plan::Plan;
 use serve::{About, Tenant};
 use tunnel::Tunnel;
 
-/// How often events are looked at where nothing tells of them.
-const LOOK: Duration = Duration::from_secs(10);
-
 /// Runs the tunnel until it is told to end.
 ///
 /// # Errors
 /// It did not come up, or it ended by itself. Nothing is left of it in either case.
-pub(crate) fn run(config: &UpConfig) -> Result<(), Failure> {
+pub(crate) fn run(config: UpConfig) -> Result<(), Failure> {
     let what = format!("tunnel {}", config.dev);
     log_to_stderr();
     // The lock comes first: what follows would otherwise be in the way of a tunnel that runs.
@@ -50,7 +45,7 @@ pub(crate) fn run(config: &UpConfig) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(&what, UpError::Start(error)))?;
-    let ended = runtime.block_on(tunnel(config, &listener));
+    let ended = runtime.block_on(tunnel(&config, &listener));
     ended.map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))
 }
 
@@ -87,14 +82,11 @@ async fn tunnel(config: &UpConfig, listener: &Listener) -> Result<(), UpError> {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
         () = tenant.down.notified() => "vxgate down",
-        ended = listener.serve(Arc::clone(&tenant)) => {
+        ended = listener.serve(Arc::clone(&tenant), Limits::default()) => {
             let Err(error) = ended;
             return Err(UpError::Start(error));
         }
-        ended = watch(&tunnel.forwarder) => {
-            ended.map_err(UpError::Start)?;
-            "the forwarder"
-        }
+        () = watch(&tunnel.forwarder) => "the forwarder",
     };
     tracing::info!(dev = tunnel.dev, reason, "ending");
     match tunnel.forwarder.stop() {
@@ -112,7 +104,7 @@ fn announce(config: &UpConfig, plan: &Plan, tunnel: &Tunnel, after: Duration) {
     let peers: Vec<String> = config.peers.iter().map(ToString::to_string).collect();
     let source_port = match &config.source_port {
         SourcePort::Fixed(port) if *port == config.port => String::new(),
-        source_port => format!(", source port {source_port}"),
+        SourcePort::Fixed(_) | SourcePort::Hash(_) => format!(", source port {}", config.source_port),
     };
     tracing::info!(
         "{} is up: VNI {}, {} -> {}{source_port}, address {}, MTU {}, lane {}, after {} ms",
@@ -128,13 +120,11 @@ fn announce(config: &UpConfig, plan: &Plan, tunnel: &Tunnel, after: Duration) {
 }
 
 /// Logs what the segment tells, until the forwarder ends by itself.
-async fn watch(forwarder: &Forwarder) -> io::Result<()> {
-    let news = AsyncFd::new(forwarder.news().as_fd().try_clone_to_owned()?)?;
-    while !forwarder.is_stopping() {
-        if let Ok(ready) = tokio::time::timeout(LOOK, news.readable()).await {
-            ready?.clear_ready();
-        }
-        forwarder.forget_news()?;
+async fn watch(forwarder: &Forwarder) {
+    let news = Arc::new(Notify::new());
+    let teller = Arc::clone(&news);
+    forwarder.on_news(move || teller.notify_one());
+    loop {
         while let Some(event) = forwarder.poll_event() {
             match event {
                 Event::Learned { mac, dst } => tracing::debug!(%mac, %dst, "learned"),
@@ -142,8 +132,11 @@ async fn watch(forwarder: &Forwarder) -> io::Result<()> {
                 Event::Aged { mac, dst } => tracing::debug!(%mac, %dst, "aged"),
             }
         }
+        if forwarder.is_stopping() {
+            return;
+        }
+        news.notified().await;
     }
-    Ok(())
 }
 
 /// An error with all its causes, as one sentence.

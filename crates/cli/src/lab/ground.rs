@@ -74,13 +74,10 @@ impl Ground {
         vpc.forward()?;
 
         device.address("lo", &format!("{DEVICE}/32"))?;
-        let sides = [("gate-a", "100.64.158.1", "cell-a", "192.0.2.1", "192.0.2.2"), (
-            "gate-b",
-            "100.64.158.129",
-            "cell-b",
-            "192.0.2.5",
-            "192.0.2.6",
-        )];
+        let sides = [
+            ("gate-a", "100.64.158.1", "cell-a", "192.0.2.1", "192.0.2.2"),
+            ("gate-b", "100.64.158.129", "cell-b", "192.0.2.5", "192.0.2.6"),
+        ];
         for ((gate, (outer, _)), (vpc_link, router, cell_link, gate_cell, device_cell)) in
             gates.iter().zip(GATES).zip(sides)
         {
@@ -114,7 +111,17 @@ impl Ground {
                 GateKind::Vxgate => {
                     let mut command = gate.command("/proc/self/exe");
                     command
-                        .args(["up", "--dev", "vxlan0", "--local", outer, "--peer", YOU, "--address", &address])
+                        .args([
+                            "up",
+                            "--dev",
+                            "vxlan0",
+                            "--local",
+                            outer,
+                            "--peer",
+                            YOU,
+                            "--address",
+                            &address,
+                        ])
                         .env("VXGATE_RUNTIME_DIR", format!("/run/{}", gate.name()))
                         .stdin(Stdio::null())
                         .stdout(Stdio::null())
@@ -135,7 +142,8 @@ impl Ground {
     /// Starts the device's web server: one small page, for as long as the process lives.
     pub(super) fn serve_page(&self) -> anyhow::Result<()> {
         let server = self.device.run(|| tiny_http::Server::http((DEVICE, 80)));
-        let server = server.map_err(|error| anyhow::anyhow!("the device's web server does not start: {error}"))?;
+        let server =
+            server.map_err(|error| anyhow::anyhow!("the device's web server does not start: {error}"))?;
         thread::Builder::new().name("device-page".into()).spawn(move || {
             for request in server.incoming_requests() {
                 let asker = request.remote_addr().map_or_else(String::new, |asker| asker.ip().to_string());

@@ -8,13 +8,17 @@ use vxgate_netlink::Netlink;
 
 /// Names whoever holds `address`, as far as this process may see it.
 pub(crate) async fn port_owner(netlink: &Netlink, address: SocketAddr) -> Option<String> {
-    let inodes = ["/proc/net/udp", "/proc/net/udp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let inodes =
+        ["/proc/net/udp", "/proc/net/udp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
     let inodes: Vec<u64> = inodes.iter().flat_map(|table| inodes_of(table, address.port())).collect();
     // The kernel's own sockets have no inode.
     if inodes.contains(&0) {
         let links = netlink.links().await.unwrap_or_default();
-        let devices: Vec<String> =
-            links.into_iter().filter(|link| link.kind.as_deref() == Some("vxlan")).map(|link| link.name).collect();
+        let devices: Vec<String> = links
+            .into_iter()
+            .filter(|link| link.kind.as_deref() == Some("vxlan"))
+            .map(|link| link.name)
+            .collect();
         return Some(match devices.as_slice() {
             [] => "the kernel".to_owned(),
             names => format!("the kernel's vxlan device {}", names.join(", ")),
@@ -47,7 +51,9 @@ fn processes_with(inodes: &[u64]) -> Option<String> {
             .any(|target| wanted.iter().any(|socket| target.as_os_str() == socket.as_str()))
     };
     for entry in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         if holds(&entry.path()) {
             let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
             return Some(format!("{} (pid {pid})", name.trim_end()));

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use vxgate_core::{
-    ControlError, Counts, DropReason, EntryState as CoreState, EntryStates, EntryView, FlushFilter as CoreFilter,
-    PageCursor, PeerView, Remote, Segment, Timestamp,
+    ControlError, Counts, DropReason, EntryState as CoreState, EntryStates, EntryView,
+    FlushFilter as CoreFilter, PageCursor, PeerView, Remote, Segment, Timestamp,
 };
 use vxgate_forwarder::{Control, Ended};
 
 use crate::control::protocol::{
-    EntryState, FdbEntry, FdbFill, FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, PeerState, PeerStatus, Refusal,
-    Traffic, TunnelStatus,
+    EntryState, FdbEntry, FdbFill, FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, PeerState, PeerStatus,
+    Refusal, Traffic, TunnelStatus,
 };
 use crate::control::server::Handler;
 
@@ -135,8 +135,7 @@ impl Handler for Tenant {
                 .filter(|state| !wanted.contains(state));
             unwanted.fold(EntryStates::ALL, |states, state| states.without(core_state(state)))
         });
-        let filter =
-            CoreFilter { mac: None, dst: filter.dst, port: filter.port, vni: filter.vni, states };
+        let filter = CoreFilter { mac: None, dst: filter.dst, port: filter.port, vni: filter.vni, states };
         ready(self.ask(move |segment, _| segment.fdb_flush(&filter) as u64))
     }
 
@@ -151,8 +150,10 @@ impl Handler for Tenant {
     fn peer_add(&self, ip: IpAddr) -> impl Future<Output = Result<(), Refusal>> + Send {
         ready(self.check_family(ip).and_then(|()| {
             if ip.is_multicast() {
-                return Err(Refusal::new(format!("{ip} is a multicast group, which a running tunnel cannot join"))
-                    .with_hint("start the tunnel with this --peer"));
+                return Err(Refusal::new(format!(
+                    "{ip} is a multicast group, which a running tunnel cannot join"
+                ))
+                .with_hint("start the tunnel with this --peer"));
             }
             if ip == self.about.local {
                 return Err(Refusal::new(format!("{ip} is this end of the tunnel")));

@@ -134,7 +134,7 @@ async fn set_up(netlink: &Netlink, link: &Link, config: &UpConfig, plan: &Plan) 
     }
     netlink.set_up(link).await?;
     for &route in &config.routes {
-        netlink.route_add(route, None, link, None).await?;
+        netlink.route_add(route, link, None, None).await?;
     }
     Ok(())
 }
