@@ -12,6 +12,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{self, AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,6 +42,9 @@ struct Pipe {
     full: ArrayQueue<Packet>,
     free: ArrayQueue<Vec<u8>>,
     arrived: EventFd,
+    /// The reader found the pipe empty and counts on being woken. A writer that finds this set takes it down and signals;
+    /// while the reader is busy, a packet costs no system call.
+    asleep: AtomicBool,
     capacity_octets: usize,
 }
 
@@ -55,6 +59,7 @@ impl Pipe {
             full: ArrayQueue::new(packets.max(1)),
             free,
             arrived: EventFd::new()?,
+            asleep: AtomicBool::new(true),
             capacity_octets,
         }))
     }
@@ -73,9 +78,22 @@ impl Pipe {
         self.full.push(Packet { buffer, address, tos }).is_ok()
     }
 
+    /// Wakes the reader if it sleeps; to be called after each packet or batch of them.
     fn wake(&self) {
-        // A counter at its limit is readable all the same.
-        let _ = self.arrived.signal();
+        // Either this sees that the reader sleeps, or the reader sees the packet: see `sleep`.
+        atomic::fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+            // A counter at its limit is readable all the same.
+            let _ = self.arrived.signal();
+        }
+    }
+
+    /// Lets writers know that the reader found nothing. It must look once more before it waits.
+    fn sleep(&self) -> io::Result<()> {
+        self.arrived.drain()?;
+        self.asleep.store(true, Ordering::Relaxed);
+        atomic::fence(Ordering::SeqCst);
+        Ok(())
     }
 
     /// The octets behind the headroom, copied out; the buffer goes back.
@@ -91,7 +109,7 @@ impl Pipe {
         if let Some(packet) = self.take() {
             return Ok(Some(packet));
         }
-        self.arrived.drain()?;
+        self.sleep()?;
         if let Some(packet) = self.take() {
             return Ok(Some(packet));
         }
@@ -120,8 +138,7 @@ impl Outlet {
         }
         self.fill();
         if self.batch.is_empty() {
-            // Only an empty pipe resets the event: what comes after the reset signals again.
-            self.pipe.arrived.drain()?;
+            self.pipe.sleep()?;
             self.fill();
         }
         Ok(self.batch.len())
