@@ -10,10 +10,11 @@
 //!                                                           +-----------+--------+
 //! ```
 //!
-//! A word is a whole entry, so that one load is one consistent entry. An entry lies in either of two buckets that a keyed
-//! hash of its MAC address names, in the first one if there was room: at the table's highest load, one half, 98 of 100 do.
-//! When both are full, an entry of one of them moves to its own other bucket; when none can, the new one is refused. With
-//! two slots for each entry that is a matter of theory.
+//! A word is a whole entry, so that one load is one consistent entry. A keyed hash of the MAC address names one slot, its
+//! bucket and another bucket. The entry lies in that slot if it was free, as it mostly is in a table that is far from its
+//! limit; else in that bucket, where at the limit, with half of all slots taken, 98 of 100 entries are; else in the other one.
+//! When both buckets are full, an entry of one of them moves to its own other bucket; when none can, the new one is refused,
+//! which with two slots for each entry is a matter of theory.
 //!
 //! The writer stores a word after what the word refers to is in place, with release; a reader fences with acquire after a
 //! hit. An entry that moves between buckets is for a moment in both, never in neither; a reader that looked into the one
@@ -93,6 +94,22 @@ fn mac_of(word: u64) -> MacAddr {
     MacAddr::from_bits(word >> MAC_SHIFT)
 }
 
+/// Whether this is the entry of a MAC address; an empty word is not that of the zero address.
+#[inline]
+fn is_of(word: u64, mac: u64) -> bool {
+    word >> MAC_SHIFT == mac && word != 0
+}
+
+/// Where a MAC address may have its entry.
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    /// In the first bucket.
+    best: Slot,
+    first: usize,
+    /// Never the first.
+    second: usize,
+}
+
 impl Table {
     /// A table with two slots for each of `limit` entries.
     fn new(limit: usize, key: u64) -> Table {
@@ -101,37 +118,39 @@ impl Table {
         Table { buckets: (0..buckets).map(bucket).collect(), keys: [key, key.rotate_left(32) ^ GOLDEN | 1] }
     }
 
-    /// The two buckets of a MAC address, never the same.
     #[inline]
-    fn places(&self, mac: u64) -> (usize, usize) {
+    fn places(&self, mac: u64) -> Places {
         let [offset, factor] = self.keys;
         let wide = u128::from(mac ^ offset) * u128::from(factor);
         let hash = (wide >> 64) as u64 ^ wide as u64;
         let mask = self.buckets.len() - 1;
         let first = hash as usize & mask;
-        (first, first ^ (((hash >> 32) as usize & mask) | 1))
+        let second = first ^ (((hash >> 32) as usize & mask) | 1);
+        Places { best: Slot::new(first, (hash >> 61) as usize), first, second }
     }
 
     /// The entry of a MAC address. Whoever acts on more than the word's own bits needs an acquire fence first.
     #[inline]
     fn find(&self, mac: MacAddr) -> Option<Hit> {
         let mac = mac.to_bits();
-        let (first, second) = self.places(mac);
-        self.find_in(first, mac).or_else(|| self.find_in(second, mac))
+        let places = self.places(mac);
+        let word = self.load(places.best);
+        if is_of(word, mac) {
+            return Some(Hit { slot: places.best, word });
+        }
+        self.find_in(places.first, mac).or_else(|| self.find_in(places.second, mac))
     }
 
     /// Looks at all eight words whatever it finds: a branch for each one would be guessed wrong as often as not.
     #[inline]
     fn find_in(&self, bucket: usize, mac: u64) -> Option<Hit> {
-        let mut hit = None;
-        for (place, word) in self.buckets.get(bucket)?.0.iter().enumerate() {
-            let word = word.load(Ordering::Relaxed);
-            if word >> MAC_SHIFT == mac {
-                hit = Some(Hit { slot: Slot::new(bucket, place), word });
-            }
-        }
-        // An empty word looks like one for the zero address, which has no entry here.
-        hit.filter(|_| mac != 0)
+        let words = &self.buckets.get(bucket)?.0;
+        let is_it = |word: &AtomicU64| word.load(Ordering::Relaxed) >> MAC_SHIFT == mac;
+        let hits = words.iter().rev().fold(0_u32, |hits, word| hits << 1 | u32::from(is_it(word)));
+        let place = hits.trailing_zeros() as usize;
+        // Looked at again, as the writer may have been there since.
+        let word = words.get(place)?.load(Ordering::Relaxed);
+        is_of(word, mac).then_some(Hit { slot: Slot::new(bucket, place), word })
     }
 
     fn find_empty(&self, bucket: usize) -> Option<Slot> {
@@ -362,7 +381,10 @@ impl Fdb {
 
     /// An empty slot for this MAC address, in the first bucket if possible; moves an entry away if need be.
     fn make_room(&mut self, mac: MacAddr) -> Option<Slot> {
-        let (first, second) = self.table.places(mac.to_bits());
+        let Places { best, first, second } = self.table.places(mac.to_bits());
+        if self.table.load(best) == 0 {
+            return Some(best);
+        }
         let empty = self.table.find_empty(first).or_else(|| self.table.find_empty(second));
         empty.or_else(|| {
             let mut movable =
@@ -374,7 +396,7 @@ impl Fdb {
     /// Moves the entry in this slot to its other bucket, if that has room: there first, then away from here.
     fn move_away(&mut self, slot: Slot) -> bool {
         let Some(entry) = self.entry(slot) else { return false };
-        let (first, second) = self.table.places(entry.mac.to_bits());
+        let Places { first, second, .. } = self.table.places(entry.mac.to_bits());
         let other = if slot.bucket() == first { second } else { first };
         let Some(empty) = self.table.find_empty(other) else { return false };
         self.write(empty, word(entry.mac, entry.peer), entry.kind, entry.heard_s);
