@@ -288,15 +288,20 @@ fn run_egress<R: PortRx, T: UnderlayTx>(egress: &mut Egress<R, T>, shared: &Shar
     let mut events = Events::with_capacity(2);
     let mut flood = arc_swap::Cache::new(&shared.flood);
     let mut known = Arc::clone(flood.load());
+    // They may have changed between the making of the half and the start of this thread.
+    egress.set_flood(Arc::clone(&known));
     while !shared.stopped() {
         let mut drained = false;
         for _ in 0..TURNS_BEFORE_A_LOOK {
+            let count = egress.recv()?;
+            // After the frames are read: one that was sent after a change is flooded as changed.
             let current = flood.load();
             if !Arc::ptr_eq(current, &known) {
                 known = Arc::clone(current);
                 egress.set_flood(Arc::clone(current));
             }
-            if egress.turn()? == 0 {
+            egress.forward(count)?;
+            if count == 0 {
                 drained = true;
                 break;
             }

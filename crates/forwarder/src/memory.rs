@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam::queue::ArrayQueue;
@@ -105,18 +105,30 @@ impl Pipe {
     }
 
     /// As [`Pipe::take`], waiting at most `timeout` for a packet to come.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an embedder's wait with a bound is an edge where time enters"
+    )]
     fn take_within(&self, timeout: Duration) -> io::Result<Option<(Bytes, SocketAddr, u8)>> {
-        if let Some(packet) = self.take() {
-            return Ok(Some(packet));
-        }
-        self.sleep()?;
-        if let Some(packet) = self.take() {
-            return Ok(Some(packet));
-        }
-        let timeout = Timespec::try_from(timeout).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
-        match poll(&mut [PollFd::new(&self.arrived, PollFlags::IN)], Some(&timeout)) {
-            Ok(_) | Err(Errno::INTR) => Ok(self.take()),
-            Err(error) => Err(error.into()),
+        let start = Instant::now();
+        loop {
+            if let Some(packet) = self.take() {
+                return Ok(Some(packet));
+            }
+            self.sleep()?;
+            if let Some(packet) = self.take() {
+                return Ok(Some(packet));
+            }
+            let left = timeout.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            // A signal of an earlier packet may end the wait: then there is another look, and another wait.
+            let left = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
+            match poll(&mut [PollFd::new(&self.arrived, PollFlags::IN)], Some(&left)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }
@@ -192,6 +204,12 @@ impl OverlayEnd {
         let sent = self.to_port.put([frame, &[]], nowhere(), 0);
         self.to_port.wake();
         sent
+    }
+
+    /// Whether the tunnel has taken every frame that was sent.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.to_port.full.is_empty()
     }
 
     /// The next frame that came out of the tunnel, if there is one.
