@@ -35,7 +35,7 @@ const ATTEMPTS: u32 = 1500;
 pub(crate) fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let config = config(&args.arguments)?;
     if args.foreground {
-        return up::run(config);
+        return up::run(&config);
     }
     let mut daemon = Command::new("/proc/self/exe");
     daemon.arg0("vxgate").args(["init", "--foreground"]).args(&args.arguments);
@@ -129,6 +129,19 @@ mod tests {
             (config.vni.get(), config.peers.len(), config.source_port.to_string().as_str()),
             (10, 2, "4789")
         );
+    }
+
+    #[test]
+    fn a_daemon_that_ends_early_has_told_why_and_its_status_is_ours() {
+        let config = config_of("eth0 172.21.0.100 vxgate-no-such - -").unwrap_err();
+        assert!(config.to_string().contains("VXLAN_ADDR"), "{config}");
+        let config = config_of("eth0 172.21.0.100 vxgate-none 10.0.0.1 9").unwrap();
+        for (script, code) in [("exit 2", 2), ("exit 1", 1), ("exit 0", 1), ("kill -9 $$", 1)] {
+            let daemon = Command::new("sh").args(["-c", script]).spawn().unwrap();
+            let failure = wait_up(daemon, &config).unwrap_err();
+            assert!(failure.is_silent());
+            assert_eq!(failure.exit_code(), std::process::ExitCode::from(code), "{script}");
+        }
     }
 
     #[test]
