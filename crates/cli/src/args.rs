@@ -152,14 +152,7 @@ Examples:
   vxgate lab --check && echo the tunnel works here
   vxgate lab --keep"
     )]
-    Lab {
-        /// Exit with 0 only where every step held
-        #[arg(long)]
-        check: bool,
-        /// Stay up, and print how to enter each host
-        #[arg(long)]
-        keep: bool,
-    },
+    Lab(LabArgs),
     /// Print the completions of a shell
     #[command(after_help = "Examples:
   vxgate completions bash > /usr/share/bash-completion/completions/vxgate
@@ -314,6 +307,20 @@ fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let line = text.lines().next().unwrap_or_default();
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+/// The switches of `vxgate lab`.
+#[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LabArgs {
+    /// Exit with 0 only where every step held
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Stay up, and print how to enter each host
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Make the Gate peers of vxgate too, even where the kernel has vxlan devices
+    #[arg(long)]
+    pub(crate) user_space_peers: bool,
 }
 
 #[cfg(test)]

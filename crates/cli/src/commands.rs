@@ -29,7 +29,7 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
             let options = options.over(environment::from_environment()?);
             let config = UpConfig::new(options)
                 .map_err(|error| Failure::config(&error, |option| format!("up: --{option}")))?;
-            up::run(&config)
+            up::run(config)
         }
         Some(Command::Down { words }) => {
             let dev = args::parse_device("down", &words)?;
@@ -43,7 +43,7 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
         Some(Command::Peer { verb }) => {
             peer_command(out, verb.unwrap_or(PeerCommand::List(PeerListArgs::default())), output)
         }
-        Some(Command::Lab { check, keep }) => lab::run(check, keep),
+        Some(Command::Lab(args)) => lab::run(&args, out),
         Some(Command::Completions { shell }) => completions(out, shell),
         Some(Command::Man { dir }) => man(out, dir.as_deref()),
     }

@@ -13,7 +13,6 @@ pub(crate) mod client;
 pub(crate) mod lock;
 pub(crate) mod protocol;
 pub(crate) mod runtime_dir;
-#[cfg_attr(not(test), expect(dead_code, reason = "`up` serves it once it is wired"))]
 pub(crate) mod server;
 
 #[cfg(test)]

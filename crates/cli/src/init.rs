@@ -35,7 +35,7 @@ const ATTEMPTS: u32 = 1500;
 pub(crate) fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let config = config(&args.arguments)?;
     if args.foreground {
-        return up::run(&config);
+        return up::run(config);
     }
     let mut daemon = Command::new("/proc/self/exe");
     daemon.arg0("vxgate").args(["init", "--foreground"]).args(&args.arguments);

@@ -84,7 +84,8 @@ impl Layers {
     /// assert_eq!((ip.version, ip.protocol, ip.l4, ip.end), (IpVersion::V4, 17, 34, 42));
     /// # Ok::<(), vxgate_codec::ParseError>(())
     /// ```
-    #[inline]
+    // Always: a caller that reads a few fields must not pay for writing all of them to memory.
+    #[inline(always)]
     pub fn parse(frame: &[u8]) -> Result<Layers, ParseError> {
         let (ether_type, vlan_tags) = ethernet::skip(frame)?;
         let l3 = ethernet::HEADER_OCTETS + usize::from(vlan_tags) * ethernet::TAG_OCTETS;
@@ -220,46 +221,52 @@ impl Ip {
         if header[0] >> 4 != 6 || end > frame.len() {
             return None;
         }
-        let ip = Ip {
+        let (mut protocol, mut l4, mut fragment) = (header[6], l4, Fragment::None);
+        if is_extension(protocol) {
+            (protocol, l4, fragment) = behind_extensions(frame, protocol, l4, end);
+        }
+        Some(Ip {
             version: IpVersion::V6,
             tos: header[0] << 4 | header[1] >> 4,
             ttl: header[7],
             dont_fragment: true,
-            fragment: Fragment::None,
-            protocol: header[6],
+            fragment,
+            protocol,
             l4,
             end,
             addresses: l3 + 8,
-        };
-        if is_extension(ip.protocol) { Some(ip.behind_extensions(frame)) } else { Some(ip) }
+        })
     }
+}
 
-    /// Walks `protocol` and `l4` over the extension headers. Each step moves forward by at least 8 octets.
-    fn behind_extensions(mut self, frame: &[u8]) -> Ip {
-        for _ in 0..MAX_EXTENSION_HEADERS {
-            let Some(&[next, length]) = chunk_at(frame, self.l4) else { break };
-            let octets = match self.protocol {
-                protocol::FRAGMENT => 8,
-                protocol::AUTHENTICATION => (usize::from(length) + 2) * 4,
-                _ => (usize::from(length) + 1) * 8,
-            };
-            if !is_extension(self.protocol) || self.l4 + octets > self.end {
-                break;
-            }
-            if self.protocol == protocol::FRAGMENT {
-                let offset_and_flag = u16_at(frame, self.l4 + 2).unwrap_or_default();
-                match Fragment::of(offset_and_flag >> 3, offset_and_flag & 1 != 0) {
-                    Fragment::None => {}
-                    part @ (Fragment::First | Fragment::Later) => self.fragment = part,
-                }
-            }
-            (self.protocol, self.l4) = (next, self.l4 + octets);
-            if self.fragment == Fragment::Later {
-                break;
+/// Walks over the extension headers between `offset` and `end`: the protocol behind them, where it begins, and what the
+/// fragment header says. Each step moves forward by at least 8 octets.
+#[cold]
+fn behind_extensions(frame: &[u8], protocol: u8, offset: usize, end: usize) -> (u8, usize, Fragment) {
+    let (mut protocol, mut offset, mut fragment) = (protocol, offset, Fragment::None);
+    for _ in 0..MAX_EXTENSION_HEADERS {
+        let Some(&[next, length]) = chunk_at(frame, offset) else { break };
+        let octets = match protocol {
+            protocol::FRAGMENT => 8,
+            protocol::AUTHENTICATION => (usize::from(length) + 2) * 4,
+            _ => (usize::from(length) + 1) * 8,
+        };
+        if !is_extension(protocol) || offset + octets > end {
+            break;
+        }
+        if protocol == protocol::FRAGMENT {
+            let offset_and_flag = u16_at(frame, offset + 2).unwrap_or_default();
+            match Fragment::of(offset_and_flag >> 3, offset_and_flag & 1 != 0) {
+                Fragment::None => {}
+                part @ (Fragment::First | Fragment::Later) => fragment = part,
             }
         }
-        self
+        (protocol, offset) = (next, offset + octets);
+        if fragment == Fragment::Later {
+            break;
+        }
     }
+    (protocol, offset, fragment)
 }
 
 impl Fragment {
@@ -350,9 +357,10 @@ mod tests {
     fn ipv4_fragments_are_told_by_offset_and_more_flag() {
         for (flags_and_offset, fragment) in [
             (0x0000, Fragment::None),
+            (0xc000, Fragment::None),
             (0x2000, Fragment::First),
             (0x2001, Fragment::Later),
-            (0x1fff, Fragment::Later),
+            (0x1000, Fragment::Later),
         ] {
             let frame = ethernet(0x0800, &ipv4(flags_and_offset, protocol::UDP, &[], &[0; 8]));
             assert_eq!(ip(&frame).unwrap().fragment, fragment, "{flags_and_offset:#06x}");
@@ -428,6 +436,8 @@ mod tests {
         let options = protocol::DESTINATION_OPTIONS;
         assert_eq!(fragment(options, 0x0000), (Fragment::None, protocol::UDP, 70), "an atomic fragment");
         assert_eq!(fragment(options, 0x0001), (Fragment::First, protocol::UDP, 70));
+        assert_eq!(fragment(options, 0x0006), (Fragment::None, protocol::UDP, 70), "reserved bits");
+        assert_eq!(fragment(options, 0x0007), (Fragment::First, protocol::UDP, 70), "reserved bits");
         assert_eq!(fragment(options, 0x0008), (Fragment::Later, options, 62));
         assert_eq!(fragment(options, 0xfff9), (Fragment::Later, options, 62));
     }

@@ -1,4 +1,49 @@
 //! Decides where each frame goes: the forwarding database, the flood list, the accept list.
 //! Never reads a clock, a socket or a payload.
-#![no_std]
+#![cfg_attr(not(loom), no_std)]
 #![forbid(unsafe_code)]
+// What can panic on bad input does not compile.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::string_slice
+    )
+)]
+
+extern crate alloc;
+
+mod accept;
+mod config;
+mod control;
+mod counters;
+mod drop_reason;
+mod entry;
+mod event;
+pub mod fdb;
+mod flood;
+mod overlay;
+mod peers;
+mod prefix;
+mod remote;
+mod segment;
+mod sync;
+mod time;
+mod verdict;
+
+pub use config::SegmentConfig;
+pub use control::{ControlError, PeerView};
+pub use counters::{Counters, Counts, FlowCounts, PeerCounts};
+pub use drop_reason::DropReason;
+pub use entry::{EntryState, EntryStates, EntryView, FlushFilter, PageCursor};
+pub use event::Event;
+pub use flood::{FloodLists, FloodTarget};
+pub use overlay::OverlayHalf;
+pub use prefix::{InvalidPrefix, Prefix};
+pub use remote::{PeerId, Remote};
+pub use segment::Segment;
+pub use time::Timestamp;
+pub use verdict::{Destination, OverlayVerdict, UnderlayVerdict};

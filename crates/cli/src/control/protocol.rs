@@ -108,7 +108,6 @@ impl Refusal {
     }
 
     /// The same with what the operator can do.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the daemon's handler, once `up` is wired"))]
     pub(crate) fn with_hint(self, hint: impl Into<String>) -> Refusal {
         Refusal { hint: Some(hint.into()), ..self }
     }

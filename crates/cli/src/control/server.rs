@@ -139,17 +139,8 @@ impl Listener {
         Ok(Listener { socket, path, _lock: lock })
     }
 
-    /// Answers until it is dropped. Returns only where the runtime cannot take the socket.
-    pub(crate) async fn serve<H: Handler>(&self, handler: Arc<H>) -> io::Result<Infallible> {
-        self.serve_within(handler, Limits::default()).await
-    }
-
-    /// The same within other bounds.
-    pub(crate) async fn serve_within<H: Handler>(
-        &self,
-        handler: Arc<H>,
-        limits: Limits,
-    ) -> io::Result<Infallible> {
+    /// Answers within these bounds until it is dropped. Returns only where the runtime cannot take the socket.
+    pub(crate) async fn serve<H: Handler>(&self, handler: Arc<H>, limits: Limits) -> io::Result<Infallible> {
         let listener = UnixListener::from_std(self.socket.try_clone()?)?;
         let room = Arc::new(Semaphore::new(limits.connections));
         let mut connections = JoinSet::new();

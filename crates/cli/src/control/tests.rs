@@ -138,7 +138,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(dir: &RuntimeDir, name: &str, entries: u64, limits: Option<Limits>) -> Daemon {
+    fn start(dir: &RuntimeDir, name: &str, entries: u64, limits: Limits) -> Daemon {
         let listener = Listener::bind(dir, &dev(name)).unwrap();
         let (stop, stopped) = oneshot::channel();
         let notebook = Arc::new(Notebook { entries, down: Mutex::new(Some(stop)), ..Notebook::default() });
@@ -146,14 +146,8 @@ impl Daemon {
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let serve = async {
-                    match limits {
-                        None => listener.serve(handler).await,
-                        Some(limits) => listener.serve_within(handler, limits).await,
-                    }
-                };
                 tokio::select! {
-                    failed = serve => panic!("{failed:?}"),
+                    failed = listener.serve(handler, limits) => panic!("{failed:?}"),
                     _ = stopped => {}
                 }
             });
@@ -195,7 +189,7 @@ fn response(stream: &UnixStream) -> Option<Response> {
 #[test]
 fn each_request_reaches_the_handler_and_its_answer_the_client() {
     let scratch = Scratch::new();
-    let daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, None);
+    let daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, Limits::default());
     let mut client = Client::connect_only(&scratch.dir()).unwrap();
     assert_eq!(client.dev(), &dev("vxlan0"));
     assert_eq!(client.show().unwrap(), crate::print::tests::tunnel());
@@ -223,7 +217,7 @@ fn each_request_reaches_the_handler_and_its_answer_the_client() {
 fn a_table_larger_than_a_page_arrives_whole_and_in_order() {
     let scratch = Scratch::new();
     let count = u64::from(MAX_PAGE_ENTRIES) * 2 + 1;
-    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", count, None);
+    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", count, Limits::default());
     let mut client = Client::connect_only(&scratch.dir()).unwrap();
     let mut entries = Vec::new();
     let each = |entry| {
@@ -239,7 +233,7 @@ fn a_table_larger_than_a_page_arrives_whole_and_in_order() {
 #[test]
 fn down_waits_until_the_tunnel_is_gone() {
     let scratch = Scratch::new();
-    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, None);
+    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, Limits::default());
     Client::connect_only(&scratch.dir()).unwrap().down().unwrap();
     assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 0, "neither socket nor lock stays");
     let error = Client::connect(&scratch.dir(), &dev("vxlan0")).unwrap_err();
@@ -251,9 +245,9 @@ fn the_only_tunnel_needs_no_name_and_several_do() {
     let scratch = Scratch::new();
     let dir = scratch.dir();
     assert!(matches!(Client::connect_only(&dir), Err(ClientError::NoTunnel)), "no directory");
-    let _first = Daemon::start(&dir, "vxlan0", 0, None);
+    let _first = Daemon::start(&dir, "vxlan0", 0, Limits::default());
     Client::connect_only(&dir).unwrap();
-    let _second = Daemon::start(&dir, "vx1", 0, None);
+    let _second = Daemon::start(&dir, "vx1", 0, Limits::default());
     let error = Client::connect_only(&dir).unwrap_err();
     assert_eq!(error.to_string(), "more than one tunnel is running: vx1, vxlan0");
     assert_eq!(error.hint().unwrap(), "name one, as in: dev vx1");
@@ -276,7 +270,7 @@ fn what_a_killed_daemon_leaves_is_not_a_tunnel_and_does_not_block_the_next() {
     assert_eq!(error.to_string(), "no tunnel is running for vxlan0");
     assert_eq!(error.hint().unwrap(), "start it: vxgate up --dev vxlan0 --peer IP");
 
-    let _daemon = Daemon::start(&dir, "vxlan0", 0, None);
+    let _daemon = Daemon::start(&dir, "vxlan0", 0, Limits::default());
     Client::connect_only(&dir).unwrap().show().unwrap();
     let names: Vec<_> = fs::read_dir(&scratch.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
@@ -285,7 +279,7 @@ fn what_a_killed_daemon_leaves_is_not_a_tunnel_and_does_not_block_the_next() {
 #[test]
 fn a_running_tunnel_is_not_replaced() {
     let scratch = Scratch::new();
-    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, None);
+    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, Limits::default());
     let error = Listener::bind(&scratch.dir(), &dev("vxlan0")).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -385,7 +379,7 @@ fn many_who_race_for_a_lock_hold_it_one_at_a_time() {
 #[test]
 fn garbage_is_refused_and_the_connection_goes_on() {
     let scratch = Scratch::new();
-    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, None);
+    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, Limits::default());
     let stream = raw(&scratch.dir(), "vxlan0");
     for garbage in [
         &b"\n"[..],
@@ -411,7 +405,7 @@ fn garbage_is_refused_and_the_connection_goes_on() {
 #[test]
 fn an_oversize_request_loses_its_connection_and_nothing_else() {
     let scratch = Scratch::new();
-    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, None);
+    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, Limits::default());
     let stream = raw(&scratch.dir(), "vxlan0");
     // More than fits may be refused while it is still being sent.
     let _ = (&stream).write_all(&vec![b' '; MAX_REQUEST_OCTETS + 1]);
@@ -432,7 +426,7 @@ fn an_oversize_request_loses_its_connection_and_nothing_else() {
 #[test]
 fn who_hangs_is_cut_off_and_others_are_served_meanwhile() {
     let scratch = Scratch::new();
-    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, Some(short()));
+    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, short());
     let silent = raw(&scratch.dir(), "vxlan0");
     let half = raw(&scratch.dir(), "vxlan0");
     (&half).write_all(b"{\"request\":").unwrap();
@@ -444,7 +438,7 @@ fn who_hangs_is_cut_off_and_others_are_served_meanwhile() {
 #[test]
 fn who_leaves_in_the_middle_hurts_nobody() {
     let scratch = Scratch::new();
-    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 100_000, None);
+    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 100_000, Limits::default());
     for request in [
         &b""[..],
         b"{",
@@ -461,7 +455,7 @@ fn who_leaves_in_the_middle_hurts_nobody() {
 #[test]
 fn who_does_not_take_the_answer_is_cut_off() {
     let scratch = Scratch::new();
-    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 1_000_000, Some(short()));
+    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 1_000_000, short());
     let mut stream = raw(&scratch.dir(), "vxlan0");
     // It asks and asks and reads nothing, until the daemon has had enough.
     while stream.write_all(b"{\"request\":\"fdb-show\",\"cursor\":0,\"limit\":4096}\n").is_ok() {}
@@ -474,7 +468,7 @@ fn who_does_not_take_the_answer_is_cut_off() {
 #[test]
 fn a_handler_that_hangs_is_answered_for() {
     let scratch = Scratch::new();
-    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, Some(short()));
+    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, short());
     let mut client = Client::connect_only(&scratch.dir()).unwrap();
     let target = FdbTarget { mac: MacAddr::ZERO, dst: None, port: None, vni: None };
     assert_eq!(client.fdb_del(target).unwrap_err().to_string(), "the tunnel is too busy to answer");
@@ -484,7 +478,7 @@ fn a_handler_that_hangs_is_answered_for() {
 #[test]
 fn more_connections_than_there_is_room_for_wait_their_turn() {
     let scratch = Scratch::new();
-    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, Some(short()));
+    let _daemon = Daemon::start(&scratch.dir(), "vxlan0", 0, short());
     let idle: Vec<_> = (0..20).map(|_| raw(&scratch.dir(), "vxlan0")).collect();
     let clients: Vec<_> = (0..20)
         .map(|_| {

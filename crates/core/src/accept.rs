@@ -1,0 +1,70 @@
+//! Whose datagrams are looked at.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::Prefix;
+use crate::peers::{Peers, Source};
+
+/// Answers kept ready. A direct-mapped cache: 64 senders that talk at once cost one comparison each.
+const LINES: usize = 64;
+
+/// Whose datagrams are looked at: those of the remotes that control named, and of the accepted blocks.
+#[derive(Debug)]
+pub(crate) struct AcceptList {
+    blocks: Vec<Prefix>,
+    cache: [Option<Line>; LINES],
+    /// The version of the peers that the cache is about.
+    version: u32,
+}
+
+/// An answer: `None` for a stranger.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    addr: IpAddr,
+    source: Option<Source>,
+}
+
+impl AcceptList {
+    pub(crate) fn new(blocks: Vec<Prefix>) -> AcceptList {
+        AcceptList { blocks, cache: [None; LINES], version: 0 }
+    }
+
+    pub(crate) fn set_blocks(&mut self, blocks: Vec<Prefix>) {
+        self.blocks = blocks;
+        self.cache = [None; LINES];
+    }
+
+    /// What this outer source address stands for; `None` for a stranger.
+    #[inline]
+    pub(crate) fn source(&mut self, addr: IpAddr, peers: &Peers) -> Option<Source> {
+        if self.version != peers.version() {
+            self.version = peers.version();
+            self.cache = [None; LINES];
+        }
+        match self.cache.get(place(addr)) {
+            Some(Some(line)) if line.addr == addr => line.source,
+            Some(_) | None => self.fill(addr, peers),
+        }
+    }
+
+    #[cold]
+    fn fill(&mut self, addr: IpAddr, peers: &Peers) -> Option<Source> {
+        let source = peers.source(addr);
+        let accepted = source.configured || self.blocks.iter().any(|block| block.contains(addr));
+        let source = accepted.then_some(source);
+        if let Some(line) = self.cache.get_mut(place(addr)) {
+            *line = Some(Line { addr, source });
+        }
+        source
+    }
+}
+
+/// The line of the cache for this address: the upper bits of a product spread neighbours.
+fn place(addr: IpAddr) -> usize {
+    let bits = match addr {
+        IpAddr::V4(v4) => u64::from(v4.to_bits()),
+        IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64 ^ v6.to_bits() as u64,
+    };
+    (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - LINES.ilog2())) as usize
+}

@@ -1,0 +1,60 @@
+//! What happened that somebody may want to know of.
+
+use alloc::collections::VecDeque;
+use core::net::IpAddr;
+
+use vxgate_codec::MacAddr;
+
+/// A change that the segment made by itself. What control asked for is no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A new dynamic entry.
+    Learned {
+        /// Whose.
+        mac: MacAddr,
+        /// The remote that it is behind.
+        dst: IpAddr,
+    },
+    /// A dynamic entry went to another remote.
+    Moved {
+        /// Whose.
+        mac: MacAddr,
+        /// The remote that it was behind.
+        from: IpAddr,
+        /// The remote that it is behind now.
+        to: IpAddr,
+    },
+    /// A dynamic entry was not heard of for the ageing time.
+    Aged {
+        /// Whose.
+        mac: MacAddr,
+        /// The remote that it was behind.
+        dst: IpAddr,
+    },
+}
+
+/// The events that nobody has taken yet, oldest first; above the limit new ones are lost and counted.
+#[derive(Debug)]
+pub(crate) struct EventQueue(VecDeque<Event>);
+
+/// How many events wait at most: a thousand lines of log are read by no one sooner than by nobody.
+pub(crate) const MAX_EVENTS: usize = 1024;
+
+impl EventQueue {
+    pub(crate) fn new() -> EventQueue {
+        EventQueue(VecDeque::with_capacity(MAX_EVENTS))
+    }
+
+    /// Whether there was room.
+    pub(crate) fn push(&mut self, event: Event) -> bool {
+        let room = self.0.len() < MAX_EVENTS;
+        if room {
+            self.0.push_back(event);
+        }
+        room
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Event> {
+        self.0.pop_front()
+    }
+}

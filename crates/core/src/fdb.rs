@@ -1,0 +1,384 @@
+//! The forwarding database's table: MAC address to remote, one writer, readers without a lock.
+//!
+//! # Theory of operation
+//!
+//! ```text
+//!                      bucket: 8 words, one cache line           word
+//!   mac --hash--+--> [ w w w w . . . . ]  first place       63        16 15      0
+//!               |                                           +-----------+--------+
+//!               +--> [ w w . . . . . . ]  second place      |    MAC    | PeerId |   0: empty
+//!                                                           +-----------+--------+
+//! ```
+//!
+//! A word is a whole entry, so that one load is one consistent entry. An entry lies in either of two buckets that a keyed
+//! hash of its MAC address names, in the first one if there was room: at the table's highest load, one half, 98 of 100 do.
+//! When both are full, an entry of one of them moves to its own other bucket; when none can, the new one is refused. With
+//! two slots for each entry that is a matter of theory.
+//!
+//! The writer stores a word after what the word refers to is in place, with release; a reader fences with acquire after a
+//! hit. An entry that moves between buckets is for a moment in both, never in neither; a reader that looked into the one
+//! before and into the other after still misses it. Readers treat what they miss as unknown and flood, which is harmless.
+//!
+//! What only the writer reads lies in arrays in parallel to the slots: when an entry was last heard of, and its state.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::iter;
+use core::ops::Range;
+
+use vxgate_codec::MacAddr;
+
+use crate::peers::Reference;
+use crate::sync::{AtomicU64, Ordering, fence};
+use crate::{EntryState, PeerId};
+
+/// Words in a bucket: a cache line of 64 octets.
+const WORDS: usize = 8;
+/// How far up in a word the MAC address is: above the 16 bits of the remote's number.
+const MAC_SHIFT: u32 = 16;
+
+/// 2^64 divided by the golden ratio: a multiplier that spreads neighbouring numbers even when the key is 0.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[derive(Debug)]
+#[repr(align(64))]
+struct Bucket([AtomicU64; WORDS]);
+
+/// What readers and the writer share.
+#[derive(Debug)]
+struct Table {
+    /// A power of two of them, two at least.
+    buckets: Box<[Bucket]>,
+    /// Two secrets, the second one odd.
+    keys: [u64; 2],
+}
+
+/// Where an entry lies, and what was read there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hit {
+    slot: Slot,
+    word: u64,
+}
+
+impl Hit {
+    /// The remote of the entry.
+    pub(crate) fn peer(self) -> PeerId {
+        PeerId(self.word as u16)
+    }
+
+    pub(crate) fn slot(self) -> Slot {
+        self.slot
+    }
+}
+
+/// The place of a word: bucket and word in it, as one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot(usize);
+
+impl Slot {
+    fn new(bucket: usize, word: usize) -> Slot {
+        Slot(bucket * WORDS + word)
+    }
+
+    pub(crate) fn bucket(self) -> usize {
+        self.0 / WORDS
+    }
+}
+
+fn word(mac: MacAddr, peer: PeerId) -> u64 {
+    mac.to_bits() << MAC_SHIFT | u64::from(peer.0)
+}
+
+fn mac_of(word: u64) -> MacAddr {
+    MacAddr::from_bits(word >> MAC_SHIFT)
+}
+
+impl Table {
+    /// A table with two slots for each of `limit` entries.
+    fn new(limit: usize, key: u64) -> Table {
+        let buckets = (limit.saturating_mul(2)).div_ceil(WORDS).next_power_of_two().max(2);
+        let bucket = |_| Bucket(core::array::from_fn(|_| AtomicU64::new(0)));
+        Table { buckets: (0..buckets).map(bucket).collect(), keys: [key, key.rotate_left(32) ^ GOLDEN | 1] }
+    }
+
+    /// The two buckets of a MAC address, never the same.
+    #[inline]
+    fn places(&self, mac: u64) -> (usize, usize) {
+        let [offset, factor] = self.keys;
+        let wide = u128::from(mac ^ offset) * u128::from(factor);
+        let hash = (wide >> 64) as u64 ^ wide as u64;
+        let mask = self.buckets.len() - 1;
+        let first = hash as usize & mask;
+        (first, first ^ (((hash >> 32) as usize & mask) | 1))
+    }
+
+    /// The entry of a MAC address. Whoever acts on more than the word's own bits needs an acquire fence first.
+    #[inline]
+    fn find(&self, mac: MacAddr) -> Option<Hit> {
+        let mac = mac.to_bits();
+        let (first, second) = self.places(mac);
+        self.find_in(first, mac).or_else(|| self.find_in(second, mac))
+    }
+
+    /// Looks at all eight words whatever it finds: a branch for each one would be guessed wrong as often as not.
+    #[inline]
+    fn find_in(&self, bucket: usize, mac: u64) -> Option<Hit> {
+        let mut hit = None;
+        for (place, word) in self.buckets.get(bucket)?.0.iter().enumerate() {
+            let word = word.load(Ordering::Relaxed);
+            if word >> MAC_SHIFT == mac {
+                hit = Some(Hit { slot: Slot::new(bucket, place), word });
+            }
+        }
+        // An empty word looks like one for the zero address, which has no entry here.
+        hit.filter(|_| mac != 0)
+    }
+
+    fn find_empty(&self, bucket: usize) -> Option<Slot> {
+        let words = &self.buckets.get(bucket)?.0;
+        let place = words.iter().position(|word| word.load(Ordering::Relaxed) == 0)?;
+        Some(Slot::new(bucket, place))
+    }
+
+    #[inline]
+    fn load(&self, slot: Slot) -> u64 {
+        let bucket = self.buckets.get(slot.bucket());
+        let word = bucket.and_then(|bucket| bucket.0.get(slot.0 % WORDS));
+        word.map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    /// Release: a reader that finds the word finds what it refers to.
+    fn store(&self, slot: Slot, value: u64) {
+        let bucket = self.buckets.get(slot.bucket());
+        if let Some(word) = bucket.and_then(|bucket| bucket.0.get(slot.0 % WORDS)) {
+            word.store(value, Ordering::Release);
+        }
+    }
+
+    fn slots(&self) -> usize {
+        self.buckets.len() * WORDS
+    }
+}
+
+/// A reader of the table. Cheap to clone, one for each thread that looks up.
+#[derive(Clone, Debug)]
+pub struct FdbReader(Arc<Table>);
+
+impl FdbReader {
+    /// The remote that this MAC address is behind. Groups and the zero address have no entry in this table.
+    #[inline]
+    #[must_use]
+    pub fn lookup(&self, mac: MacAddr) -> Option<PeerId> {
+        self.find(mac).map(Hit::peer)
+    }
+
+    /// The entry of a MAC address; what the writer stored before the entry is visible after this.
+    #[inline]
+    pub(crate) fn find(&self, mac: MacAddr) -> Option<Hit> {
+        let hit = self.0.find(mac)?;
+        fence(Ordering::Acquire);
+        Some(hit)
+    }
+
+    /// Whether the entry is still what was found.
+    #[inline]
+    pub(crate) fn holds(&self, hit: Hit) -> bool {
+        self.0.load(hit.slot) == hit.word
+    }
+}
+
+/// Why an entry was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// The writer of the table, and what only the writer knows of an entry. Unicast addresses only; groups and the all-zero
+/// address have lists elsewhere.
+#[derive(Debug)]
+pub struct Fdb {
+    table: Arc<Table>,
+    /// By slot: the second, rounded up, in which the entry was last heard of or changed.
+    heard_s: Box<[u32]>,
+    /// By slot.
+    kinds: Box<[Kind]>,
+    len: usize,
+    limit: usize,
+}
+
+/// What may change an entry, and whether control made it what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// What may change the entry by itself.
+    pub state: EntryState,
+    /// Whether control gave it its remote; else learning did.
+    pub configured: bool,
+}
+
+impl Kind {
+    /// What learning makes.
+    pub const LEARNED: Kind = Kind { state: EntryState::Dynamic, configured: false };
+
+    /// What control makes.
+    #[must_use]
+    pub const fn configured(state: EntryState) -> Kind {
+        Kind { state, configured: true }
+    }
+}
+
+/// An entry as the writer sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) slot: Slot,
+    pub(crate) mac: MacAddr,
+    pub(crate) peer: PeerId,
+    pub(crate) kind: Kind,
+    pub(crate) heard_s: u32,
+}
+
+impl Entry {
+    /// How the entry refers to its remote.
+    pub(crate) fn reference(&self) -> Reference {
+        Reference::Mac { configured: self.kind.configured }
+    }
+}
+
+impl Fdb {
+    /// An empty table for at most `limit` entries; 28 to 56 octets of memory for each. `key` is random, so that
+    /// no one can choose MAC addresses that meet in one bucket.
+    #[must_use]
+    pub fn new(limit: usize, key: u64) -> Fdb {
+        let table = Table::new(limit, key);
+        let slots = table.slots();
+        Fdb {
+            table: Arc::new(table),
+            heard_s: iter::repeat_n(0, slots).collect(),
+            kinds: iter::repeat_n(Kind::LEARNED, slots).collect(),
+            len: 0,
+            limit,
+        }
+    }
+
+    /// A reader for another thread.
+    #[must_use]
+    pub fn reader(&self) -> FdbReader {
+        FdbReader(Arc::clone(&self.table))
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Makes an entry for a MAC address that has none.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] at the limit, or when neither of its buckets has room; for a group or the zero address too.
+    pub fn insert(&mut self, mac: MacAddr, peer: PeerId, kind: Kind, now_s: u32) -> Result<(), Full> {
+        if self.len >= self.limit || mac.is_zero() || mac.is_group() {
+            return Err(Full);
+        }
+        let slot = self.make_room(mac).ok_or(Full)?;
+        self.write(slot, word(mac, peer), kind, now_s);
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Notes that this MAC address was heard of, if it has an entry, and says where it is. `now_s` is in seconds since any
+    /// epoch.
+    #[inline]
+    pub fn refresh(&mut self, mac: MacAddr, now_s: u32) -> Option<PeerId> {
+        let hit = self.table.find(mac)?;
+        self.touch(hit.slot, now_s);
+        Some(hit.peer())
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, mac: MacAddr) -> Option<Hit> {
+        self.table.find(mac)
+    }
+
+    /// Notes the second, once in it.
+    #[inline]
+    pub(crate) fn touch(&mut self, slot: Slot, now_s: u32) {
+        if let Some(heard_s) = self.heard_s.get_mut(slot.0)
+            && *heard_s != now_s
+        {
+            *heard_s = now_s;
+        }
+    }
+
+    /// The entry in this slot.
+    #[inline]
+    pub(crate) fn entry(&self, slot: Slot) -> Option<Entry> {
+        let word = Some(self.table.load(slot)).filter(|word| *word != 0)?;
+        Some(Entry {
+            slot,
+            mac: mac_of(word),
+            peer: PeerId(word as u16),
+            kind: *self.kinds.get(slot.0)?,
+            heard_s: *self.heard_s.get(slot.0)?,
+        })
+    }
+
+    /// Gives the entry in this slot another remote and kind.
+    pub(crate) fn repoint(&mut self, slot: Slot, peer: PeerId, kind: Kind, now_s: u32) {
+        let old = self.table.load(slot);
+        if old != 0 {
+            self.write(slot, word(mac_of(old), peer), kind, now_s);
+        }
+    }
+
+    /// Removes the entry in this slot.
+    pub(crate) fn remove(&mut self, slot: Slot) {
+        if self.table.load(slot) != 0 {
+            self.table.store(slot, 0);
+            self.len -= 1;
+        }
+    }
+
+    /// The slots of these buckets.
+    pub(crate) fn slots(buckets: Range<usize>) -> impl Iterator<Item = Slot> {
+        (buckets.start * WORDS..buckets.end * WORDS).map(Slot)
+    }
+
+    pub(crate) fn buckets(&self) -> usize {
+        self.table.buckets.len()
+    }
+
+    fn write(&mut self, slot: Slot, word: u64, kind: Kind, now_s: u32) {
+        if let (Some(own_kind), Some(heard_s)) = (self.kinds.get_mut(slot.0), self.heard_s.get_mut(slot.0)) {
+            *own_kind = kind;
+            *heard_s = now_s;
+            self.table.store(slot, word);
+        }
+    }
+
+    /// An empty slot for this MAC address, in the first bucket if possible; moves an entry away if need be.
+    fn make_room(&mut self, mac: MacAddr) -> Option<Slot> {
+        let (first, second) = self.table.places(mac.to_bits());
+        let empty = self.table.find_empty(first).or_else(|| self.table.find_empty(second));
+        empty.or_else(|| {
+            let mut movable =
+                (0..WORDS).flat_map(|place| [Slot::new(first, place), Slot::new(second, place)]);
+            movable.find(|slot| self.move_away(*slot))
+        })
+    }
+
+    /// Moves the entry in this slot to its other bucket, if that has room: there first, then away from here.
+    fn move_away(&mut self, slot: Slot) -> bool {
+        let Some(entry) = self.entry(slot) else { return false };
+        let (first, second) = self.table.places(entry.mac.to_bits());
+        let other = if slot.bucket() == first { second } else { first };
+        let Some(empty) = self.table.find_empty(other) else { return false };
+        self.write(empty, word(entry.mac, entry.peer), entry.kind, entry.heard_s);
+        self.table.store(slot, 0);
+        true
+    }
+}

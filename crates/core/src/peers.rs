@@ -1,0 +1,213 @@
+//! The remotes that the segment knows, as their writer sees them.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use core::iter;
+use core::net::{IpAddr, SocketAddr};
+
+use vxgate_codec::{MacAddr, Vni};
+
+use crate::remote::RemoteTable;
+use crate::{Counters, FloodTarget, PeerId, Remote};
+
+/// As many remotes are known as may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TooMany;
+
+/// The remotes that the segment knows: each has a number as long as an entry refers to it.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    table: Arc<RemoteTable>,
+    counters: Arc<Counters>,
+    /// By number.
+    known: Box<[Option<Known>]>,
+    by_remote: BTreeMap<Remote, PeerId>,
+    /// Numbers that are free, the one longest so first.
+    free: VecDeque<u16>,
+    /// What a remote is taken for when it does not say.
+    port: u16,
+    vni: Vni,
+    /// Changes whenever what [`Peers::source`] answers may.
+    version: u32,
+}
+
+/// A remote and what refers to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) remote: Remote,
+    /// Entries of unicast addresses.
+    pub(crate) macs: u32,
+    /// Lists that it is in: the all-zero one and groups'.
+    lists: u32,
+    /// How many of both control made.
+    configured: u32,
+    /// Whether it is in the all-zero list.
+    pub(crate) peer: bool,
+}
+
+/// What refers to a remote.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reference {
+    /// An entry of a unicast address.
+    Mac {
+        /// Whether control made it.
+        configured: bool,
+    },
+    /// A group's list.
+    Group,
+    /// The all-zero list.
+    Unknown,
+}
+
+impl Reference {
+    /// The reference of the list of this address.
+    pub(crate) fn list(mac: MacAddr) -> Reference {
+        if mac.is_zero() { Reference::Unknown } else { Reference::Group }
+    }
+}
+
+/// What an outer source address stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// Whether an entry that control made names it.
+    pub(crate) configured: bool,
+    /// The remote that its frames are counted for: the peer there if there is one.
+    pub(crate) peer: Option<PeerId>,
+    /// The remote that learning takes it for: at the segment's own port and VNI.
+    pub(crate) learned: Option<PeerId>,
+}
+
+impl Peers {
+    pub(crate) fn new(
+        table: Arc<RemoteTable>,
+        counters: Arc<Counters>,
+        limit: usize,
+        port: u16,
+        vni: Vni,
+    ) -> Peers {
+        Peers {
+            table,
+            counters,
+            known: iter::repeat_n(None, limit).collect(),
+            by_remote: BTreeMap::new(),
+            free: (0..=u16::MAX).take(limit).collect(),
+            port,
+            vni,
+            version: 0,
+        }
+    }
+
+    pub(crate) fn version(&self) -> u32 {
+        self.version
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.known.len()
+    }
+
+    #[inline]
+    pub(crate) fn known(&self, peer: PeerId) -> Option<&Known> {
+        self.known.get(peer.index())?.as_ref()
+    }
+
+    /// All of them, by number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Known)> {
+        (0..=u16::MAX)
+            .map(PeerId)
+            .zip(self.known.iter())
+            .filter_map(|(peer, known)| Some((peer, known.as_ref()?)))
+    }
+
+    /// Where copies for this remote go.
+    pub(crate) fn target(&self, peer: PeerId) -> Option<FloodTarget> {
+        let Remote { addr, port, vni } = self.known(peer)?.remote;
+        let addr = SocketAddr::new(addr, port.unwrap_or(self.port));
+        Some(FloodTarget { peer, addr, vni: vni.unwrap_or(self.vni) })
+    }
+
+    /// The number of a remote that is known.
+    pub(crate) fn find(&self, remote: Remote) -> Option<PeerId> {
+        self.by_remote.get(&remote.normal(self.port, self.vni)).copied()
+    }
+
+    /// The remotes at an address.
+    pub(crate) fn at(&self, addr: IpAddr) -> impl Iterator<Item = (PeerId, &Known)> {
+        let addr = addr.to_canonical();
+        let here =
+            self.by_remote.range(Remote::new(addr)..).take_while(move |(remote, _)| remote.addr == addr);
+        here.filter_map(|(_, peer)| Some((*peer, self.known(*peer)?)))
+    }
+
+    /// What an outer source address stands for.
+    pub(crate) fn source(&self, addr: IpAddr) -> Source {
+        let first = self.at(addr).next().map(|(peer, _)| peer);
+        let in_list = self.at(addr).find(|(_, known)| known.peer).map(|(peer, _)| peer);
+        Source {
+            configured: self.at(addr).any(|(_, known)| known.configured > 0),
+            peer: in_list.or(first),
+            learned: self.find(Remote::new(addr)),
+        }
+    }
+
+    /// The number of a remote, a new one if need be, with one more reference to it.
+    pub(crate) fn hold(&mut self, remote: Remote, reference: Reference) -> Result<PeerId, TooMany> {
+        let remote = remote.normal(self.port, self.vni);
+        let peer = match self.by_remote.get(&remote) {
+            Some(peer) => *peer,
+            None => self.number(remote)?,
+        };
+        self.count(peer, reference, true);
+        Ok(peer)
+    }
+
+    /// Takes a reference away; the remote is forgotten with the last one. What readers find by must not name it any more.
+    pub(crate) fn release(&mut self, peer: PeerId, reference: Reference) {
+        self.count(peer, reference, false);
+        if let Some(known) = self.known.get_mut(peer.index())
+            && let Some(gone) = known.take_if(|known| known.macs == 0 && known.lists == 0)
+        {
+            self.table.forget(peer);
+            self.by_remote.remove(&gone.remote);
+            self.free.push_back(peer.0);
+            self.version = self.version.wrapping_add(1);
+        }
+    }
+
+    fn number(&mut self, remote: Remote) -> Result<PeerId, TooMany> {
+        let peer = PeerId(self.free.pop_front().ok_or(TooMany)?);
+        let known = Known { remote, macs: 0, lists: 0, configured: 0, peer: false };
+        if let Some(place) = self.known.get_mut(peer.index()) {
+            *place = Some(known);
+        }
+        self.counters.reset_peer(peer);
+        self.table.publish(peer, remote, self.port, self.vni);
+        self.by_remote.insert(remote, peer);
+        self.version = self.version.wrapping_add(1);
+        Ok(peer)
+    }
+
+    fn count(&mut self, peer: PeerId, reference: Reference, more: bool) {
+        let Some(Some(known)) = self.known.get_mut(peer.index()) else { return };
+        let step = |count: &mut u32| *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        let before = (known.configured > 0, known.peer);
+        match reference {
+            Reference::Mac { configured } => {
+                step(&mut known.macs);
+                if configured {
+                    step(&mut known.configured);
+                }
+            }
+            Reference::Group | Reference::Unknown => {
+                step(&mut known.lists);
+                step(&mut known.configured);
+            }
+        }
+        if let Reference::Unknown = reference {
+            known.peer = more;
+        }
+        if before != (known.configured > 0, known.peer) {
+            self.version = self.version.wrapping_add(1);
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! One VXLAN segment: the single writer of all that is known, and the way from the underlay to the overlay.
+//!
+//! # Theory of operation
+//!
+//! ```text
+//!     underlay-to-overlay thread                              overlay-to-underlay thread
+//!   +-----------------------------------+                   +----------------------------+
+//!   | Segment                           |                   | OverlayHalf                |
+//!   |   accept list   lists -------------- poll_flood ------> set_flood: flood lists     |
+//!   |   peers --------writes--> [ remote table ] <--reads-------                         |
+//!   |   table writer -writes--> [ FDB table    ] <--reads-------                         |
+//!   |   events        writes--> [ counters     ] <--writes------                         |
+//!   +-----------------------------------+                   +----------------------------+
+//! ```
+//!
+//! The shell gives each datagram to [`Segment::handle_underlay`] with the time, calls [`Segment::handle_tick`] at least once a
+//! second and runs control in between, all in one thread; after any of these it asks [`Segment::poll_flood`] and
+//! [`Segment::poll_event`]. Each remote is counted by what refers to it, and known as long as anything does.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use vxgate_codec::{MacAddr, ethernet, vxlan};
+
+use crate::accept::AcceptList;
+use crate::event::EventQueue;
+use crate::fdb::{Entry, Fdb, Hit, Kind};
+use crate::flood::{List, Lists};
+use crate::peers::{Peers, Reference, Source};
+use crate::remote::RemoteTable;
+use crate::time::span_seconds_up;
+use crate::{
+    Counters, DropReason, EntryState, Event, FloodLists, OverlayHalf, PeerId, Prefix, Remote, SegmentConfig,
+    Timestamp, UnderlayVerdict,
+};
+
+/// One VXLAN segment: the single writer of all that is known about it.
+///
+/// It lives in the thread that carries frames from the underlay to the overlay; [`Segment::overlay_half`] is for the other.
+///
+/// ```
+/// use vxgate_core::{OverlayVerdict, Remote, Segment, SegmentConfig, Timestamp, UnderlayVerdict};
+///
+/// let mut segment = Segment::new(SegmentConfig::default());
+/// let now = Timestamp::ZERO;
+/// segment.peer_add(Remote::new([192, 0, 2, 1].into()), now)?;
+/// let mut overlay = segment.overlay_half();
+///
+/// // What nobody knows goes to every peer, who says where it is by answering.
+/// let to_2 = [&[2, 0, 0, 0, 0, 2][..], &[2, 0, 0, 0, 0, 1], &[8, 0], b"ping"].concat();
+/// assert!(matches!(overlay.handle_overlay(&to_2), OverlayVerdict::Flood([_])));
+///
+/// let header = [8, 0, 0, 0, 0, 0, 10, 0];
+/// let to_1 = [&header[..], &[2, 0, 0, 0, 0, 1], &[2, 0, 0, 0, 0, 2], &[8, 0], b"pong"].concat();
+/// let verdict = segment.handle_underlay([192, 0, 2, 1].into(), &to_1, now);
+/// assert!(matches!(verdict, UnderlayVerdict::Deliver { frame_offset: 8, .. }));
+///
+/// assert!(matches!(overlay.handle_overlay(&to_2), OverlayVerdict::Unicast(..)));
+/// # Ok::<(), vxgate_core::ControlError>(())
+/// ```
+#[derive(Debug)]
+pub struct Segment {
+    pub(crate) config: SegmentConfig,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) remotes: Arc<RemoteTable>,
+    pub(crate) peers: Peers,
+    pub(crate) fdb: Fdb,
+    pub(crate) lists: Lists,
+    accept: AcceptList,
+    events: EventQueue,
+    /// [`SegmentConfig::ageing`] in seconds; 0: for ever.
+    ageing_s: u32,
+    /// The bucket that the next sweep begins with.
+    sweep: usize,
+    /// The second of the last sweep.
+    swept_s: u32,
+}
+
+/// How many buckets a sweep looks at, at least: a table of the default size is swept once a second, in about 30 us.
+const SWEEP_BUCKETS: usize = 4096;
+/// In how many sweeps a table above that is looked at in full: its entries live 8 s longer at most. The kernel looks every 10 s
+/// (`FDB_AGE_INTERVAL`).
+const SWEEPS: usize = 8;
+
+impl Segment {
+    /// A segment that knows nothing yet. All memory that frames can ever make it use is taken here, but for the index of
+    /// remotes.
+    #[must_use]
+    pub fn new(config: SegmentConfig) -> Segment {
+        let config = config.clamped();
+        let counters = Arc::new(Counters::new(config.max_peers));
+        let remotes = Arc::new(RemoteTable::new(config.max_peers));
+        let (table, counts) = (Arc::clone(&remotes), Arc::clone(&counters));
+        Segment {
+            peers: Peers::new(table, counts, config.max_peers, config.port, config.vni),
+            fdb: Fdb::new(config.max_macs, config.hash_key),
+            lists: Lists::default(),
+            accept: AcceptList::new(config.accept_from.clone()),
+            events: EventQueue::new(),
+            ageing_s: span_seconds_up(config.ageing),
+            sweep: 0,
+            swept_s: 0,
+            config,
+            counters,
+            remotes,
+        }
+    }
+
+    /// What the segment goes by now.
+    #[must_use]
+    pub fn config(&self) -> &SegmentConfig {
+        &self.config
+    }
+
+    /// How many MAC addresses have an entry, as [`SegmentConfig::max_macs`] counts them.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.fdb.len() + self.lists.len()
+    }
+
+    /// The half for the thread that carries frames from the overlay to the underlay, with the lists as they are now.
+    #[must_use]
+    pub fn overlay_half(&self) -> OverlayHalf {
+        OverlayHalf {
+            fdb: self.fdb.reader(),
+            remotes: Arc::clone(&self.remotes),
+            counters: Arc::clone(&self.counters),
+            flood: Arc::new(self.lists.snapshot(&self.peers)),
+        }
+    }
+
+    /// The counters, for whoever reads them.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// What to do with this datagram; learns from it. Counts it as come in, and as dropped where that is the verdict.
+    ///
+    /// `source` is the outer source address, `payload` the UDP payload: VXLAN header and inner frame. Who sent it is judged before
+    /// anything of it is read.
+    #[inline]
+    pub fn handle_underlay(&mut self, source: IpAddr, payload: &[u8], now: Timestamp) -> UnderlayVerdict {
+        self.counters.underlay_in(payload.len());
+        self.judge(source.to_canonical(), payload, now).unwrap_or_else(|reason| {
+            self.counters.count_underlay_drop(reason, 1);
+            UnderlayVerdict::Drop(reason)
+        })
+    }
+
+    #[inline]
+    fn judge(&mut self, addr: IpAddr, payload: &[u8], now: Timestamp) -> Result<UnderlayVerdict, DropReason> {
+        let mut source = self.accept.source(addr, &self.peers).ok_or(DropReason::Stranger)?;
+        let (vni, frame) = vxlan::decap(payload, self.config.reserved_bits)?;
+        if vni != self.config.vni {
+            return Err(DropReason::WrongVni);
+        }
+        let mac = ethernet::source(frame).ok_or(DropReason::Runt)?;
+        if mac.is_group() || mac.is_zero() {
+            return Err(DropReason::InvalidSource);
+        }
+        if mac == self.config.own_mac {
+            return Err(DropReason::OwnMac);
+        }
+        if self.config.learning && self.learn(mac, addr, &source, now)? {
+            source = self.peers.source(addr);
+        }
+        if let Some(peer) = source.peer {
+            self.counters.heard(peer, now);
+        }
+        Ok(UnderlayVerdict::Deliver { frame_offset: payload.len() - frame.len(), peer: source.peer })
+    }
+
+    /// Learns that `mac` is behind `addr`, and says whether that made or moved an entry.
+    #[inline]
+    fn learn(
+        &mut self,
+        mac: MacAddr,
+        addr: IpAddr,
+        source: &Source,
+        now: Timestamp,
+    ) -> Result<bool, DropReason> {
+        match self.fdb.find(mac) {
+            Some(hit) if Some(hit.peer()) == source.learned => {
+                self.fdb.touch(hit.slot(), now.seconds_up());
+                Ok(false)
+            }
+            Some(hit) => self.meet(hit, mac, addr, now),
+            None => Ok(self.learn_new(mac, addr, now)),
+        }
+    }
+
+    /// The entry of `mac` is at another remote, or at one with a port or a VNI of its own at the same address.
+    fn meet(&mut self, hit: Hit, mac: MacAddr, addr: IpAddr, now: Timestamp) -> Result<bool, DropReason> {
+        let now_s = now.seconds_up();
+        let (Some(entry), Some(known)) = (self.fdb.entry(hit.slot()), self.peers.known(hit.peer())) else {
+            return Ok(false);
+        };
+        let from = known.remote.addr;
+        if from == addr {
+            self.fdb.touch(hit.slot(), now_s);
+            return Ok(false);
+        }
+        match entry.kind.state {
+            EntryState::Permanent | EntryState::Static => return Err(DropReason::StaticElsewhere),
+            EntryState::Dynamic => {}
+        }
+        let learned = Reference::Mac { configured: false };
+        let Ok(to) = self.peers.hold(Remote::new(addr), learned) else {
+            self.counters.table().refused_peers.add(1);
+            return Ok(false);
+        };
+        self.fdb.repoint(hit.slot(), to, Kind::LEARNED, now_s);
+        self.peers.release(entry.peer, entry.reference());
+        self.counters.table().moved.add(1);
+        self.tell(Event::Moved { mac, from, to: addr });
+        Ok(true)
+    }
+
+    fn learn_new(&mut self, mac: MacAddr, addr: IpAddr, now: Timestamp) -> bool {
+        let learned = Reference::Mac { configured: false };
+        if self.entries() >= self.config.max_macs {
+            self.counters.table().refused_macs.add(1);
+            return false;
+        }
+        let Ok(peer) = self.peers.hold(Remote::new(addr), learned) else {
+            self.counters.table().refused_peers.add(1);
+            return false;
+        };
+        if self.fdb.insert(mac, peer, Kind::LEARNED, now.seconds_up()).is_err() {
+            self.peers.release(peer, learned);
+            self.counters.table().refused_macs.add(1);
+            return false;
+        }
+        self.counters.table().learned.add(1);
+        self.note_entries();
+        self.tell(Event::Learned { mac, dst: addr });
+        true
+    }
+
+    /// Removes entries that are past the ageing time, a bounded part of the table per call. To be called at least once a
+    /// second; calls within one second do nothing.
+    ///
+    /// Time is counted in whole seconds, so that an entry lives up to a second longer, and in a table of more than 16384 up to 8
+    /// more.
+    pub fn handle_tick(&mut self, now: Timestamp) {
+        let now_s = now.seconds();
+        if now_s == self.swept_s || self.ageing_s == 0 {
+            return;
+        }
+        self.swept_s = now_s;
+        let buckets = self.fdb.buckets();
+        let part = (buckets / SWEEPS).max(SWEEP_BUCKETS).min(buckets);
+        for bucket in self.sweep..self.sweep + part {
+            self.age_bucket(bucket & (buckets - 1), now_s);
+        }
+        self.sweep = (self.sweep + part) & (buckets - 1);
+        self.age_lists(now_s);
+        self.note_entries();
+    }
+
+    fn is_past(&self, state: EntryState, heard_s: u32, now_s: u32) -> bool {
+        state == EntryState::Dynamic && heard_s.saturating_add(self.ageing_s) <= now_s
+    }
+
+    fn age_bucket(&mut self, bucket: usize, now_s: u32) {
+        for slot in Fdb::slots(bucket..bucket + 1) {
+            if let Some(entry) = self.fdb.entry(slot)
+                && self.is_past(entry.kind.state, entry.heard_s, now_s)
+            {
+                let dst = self.peers.known(entry.peer).map(|known| known.remote.addr);
+                self.drop_entry(&entry);
+                self.note_aged(entry.mac, dst);
+            }
+        }
+    }
+
+    fn age_lists(&mut self, now_s: u32) {
+        let past = |(_, list): &(MacAddr, &List)| self.is_past(list.state, list.updated_s, now_s);
+        let macs: Vec<MacAddr> = self.lists.from(MacAddr::ZERO).filter(past).map(|(mac, _)| mac).collect();
+        for mac in macs {
+            let first = self.lists.get(mac).and_then(|list| list.remotes.first());
+            let dst = first.and_then(|peer| self.peers.known(*peer)).map(|known| known.remote.addr);
+            self.drop_remotes(mac, |_| true);
+            self.note_aged(mac, dst);
+        }
+    }
+
+    fn note_aged(&mut self, mac: MacAddr, dst: Option<IpAddr>) {
+        self.counters.table().aged.add(1);
+        if let Some(dst) = dst {
+            self.tell(Event::Aged { mac, dst });
+        }
+    }
+
+    /// Removes an entry of the table.
+    pub(crate) fn drop_entry(&mut self, entry: &Entry) {
+        self.fdb.remove(entry.slot);
+        self.peers.release(entry.peer, entry.reference());
+    }
+
+    /// Removes the remotes that `gone` names from the list of this address, and says how many.
+    pub(crate) fn drop_remotes(&mut self, mac: MacAddr, mut gone: impl FnMut(&Remote) -> bool) -> usize {
+        let remotes = self.lists.get(mac).map_or(&[][..], |list| &list.remotes);
+        let known = |peer: &PeerId| self.peers.known(*peer).is_some_and(|known| gone(&known.remote));
+        let leaving: Vec<PeerId> = remotes.iter().copied().filter(known).collect();
+        self.lists.remove(mac, &leaving);
+        for peer in &leaving {
+            self.peers.release(*peer, Reference::list(mac));
+        }
+        leaving.len()
+    }
+
+    pub(crate) fn note_entries(&self) {
+        self.counters.table().entries.set(self.entries() as u64);
+    }
+
+    fn tell(&mut self, event: Event) {
+        if !self.events.push(event) {
+            self.counters.table().events_lost.add(1);
+        }
+    }
+
+    /// The oldest event that nobody has taken yet.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    /// The lists, when they have changed since the last call: for [`OverlayHalf::set_flood`]. Until then the overlay half goes on
+    /// sending to the remotes of the lists that it has.
+    pub fn poll_flood(&mut self) -> Option<Arc<FloodLists>> {
+        self.lists.poll(&self.peers).map(Arc::new)
+    }
+
+    /// Tells the MAC address of the overlay port, when that has changed.
+    pub fn set_own_mac(&mut self, own_mac: MacAddr) {
+        self.config.own_mac = own_mac;
+    }
+
+    /// Replaces the blocks of addresses that datagrams are accepted from besides the configured remotes. What was learned from
+    /// addresses outside stays until it ages.
+    pub fn set_accept_from(&mut self, accept_from: Vec<Prefix>) {
+        self.accept.set_blocks(accept_from.clone());
+        self.config.accept_from = accept_from;
+    }
+
+    /// Switches learning on or off; what was learned stays until it ages. While off, nothing is refreshed either, and a frame from a
+    /// MAC address that is static elsewhere is delivered, as in the kernel.
+    pub fn set_learning(&mut self, learning: bool) {
+        self.config.learning = learning;
+    }
+
+    /// Sets the ageing time, for entries that exist too; zero: for ever.
+    pub fn set_ageing(&mut self, ageing: Duration) {
+        self.config.ageing = ageing;
+        self.ageing_s = span_seconds_up(ageing);
+    }
+}
