@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -288,6 +289,35 @@ fn a_running_tunnel_is_not_replaced() {
     assert!(error.hint().contains("vxgate down vxlan0"));
     Client::connect_only(&scratch.dir()).unwrap().show().expect("the refused one took nothing away");
     Listener::bind(&scratch.dir(), &dev("vx1")).expect("another device is another tunnel");
+}
+
+#[test]
+fn a_tunnel_that_is_ending_is_waited_for() {
+    let scratch = Scratch::new();
+    let dir = scratch.dir();
+    // The lock of a daemon whose socket is gone already.
+    fs::create_dir_all(&scratch.0).unwrap();
+    let ending = DeviceLock::acquire(dir.lock(&dev("vxlan0"))).unwrap();
+    let next = thread::spawn(move || Listener::bind(&dir, &dev("vxlan0")).map(drop));
+    thread::yield_now();
+    drop(ending);
+    next.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_killed_holder_is_dead_before_the_next_one_begins() {
+    let scratch = Scratch::new();
+    fs::create_dir_all(&scratch.0).unwrap();
+    let path = scratch.0.join("vxlan0.lock");
+    // It left its id, and lives on for as long as its standard input.
+    let mut holder = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    fs::write(&path, format!("{}\n", holder.id())).unwrap();
+    let next = thread::spawn(move || DeviceLock::acquire(path).map(drop));
+    thread::yield_now();
+    assert!(!next.is_finished(), "the holder has not ended");
+    drop(holder.stdin.take());
+    next.join().unwrap().unwrap();
+    assert!(holder.try_wait().unwrap().is_some(), "it was waited for");
 }
 
 #[test]
