@@ -70,7 +70,7 @@ async fn tunnel(config: &UpConfig, listener: &Listener) -> Result<(), UpError> {
             local: tunnel.local.ip(),
             port: tunnel.local.port(),
             source_port: config.source_port.to_string(),
-            lane: tunnel.lane,
+            virtio_header: tunnel.virtio_header,
             is_v6: tunnel.local.is_ipv6(),
             started,
         },
@@ -107,14 +107,13 @@ fn announce(config: &UpConfig, plan: &Plan, tunnel: &Tunnel, after: Duration) {
         SourcePort::Fixed(_) | SourcePort::Hash(_) => format!(", source port {}", config.source_port),
     };
     tracing::info!(
-        "{} is up: VNI {}, {} -> {}{source_port}, address {}, MTU {}, lane {}, after {} ms",
+        "{} is up: VNI {}, {} -> {}{source_port}, address {}, MTU {}, after {} ms",
         tunnel.dev,
         config.vni,
         tunnel.local,
         if peers.is_empty() { "nobody".to_owned() } else { peers.join(" ") },
         if addresses.is_empty() { "none".to_owned() } else { addresses.join(" ") },
         plan.mtu,
-        tunnel.lane,
         after.as_millis(),
     );
 }

@@ -268,16 +268,30 @@ impl Control {
         look: impl FnOnce(&mut Segment, Timestamp) -> R + Send + 'static,
     ) -> Result<R, Ended> {
         let (answer_tx, answer_rx) = channel::bounded(1);
+        self.send(look, move |answer| {
+            // Who asked may have gone away.
+            let _ = answer_tx.send(answer);
+        })?;
+        answer_rx.recv().map_err(|_| Ended)
+    }
+
+    /// As [`Control::with`], without waiting: the ingress thread hands the answer to `reply`. Should the forwarder end before it
+    /// comes to that, `reply` is dropped uncalled.
+    ///
+    /// # Errors
+    /// The forwarder has ended.
+    pub fn send<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Segment, Timestamp) -> R + Send + 'static,
+        reply: impl FnOnce(R) + Send + 'static,
+    ) -> Result<(), Ended> {
         let command: Command = Box::new(move |segment, now| {
             let answer = look(segment, now);
-            Box::new(move || {
-                // Who asked may have gone away.
-                let _ = answer_tx.send(answer);
-            })
+            Box::new(move || reply(answer))
         });
         self.commands.send(command).map_err(|_| Ended)?;
         let _ = self.shared.wake_ingress.signal();
-        answer_rx.recv().map_err(|_| Ended)
+        Ok(())
     }
 }
 
