@@ -146,8 +146,10 @@ impl Table {
     fn find_in(&self, bucket: usize, mac: u64) -> Option<Hit> {
         let words = &self.buckets.get(bucket)?.0;
         let is_it = |word: &AtomicU64| word.load(Ordering::Relaxed) >> MAC_SHIFT == mac;
-        let hits = words.iter().rev().fold(0_u32, |hits, word| hits << 1 | u32::from(is_it(word)));
-        let place = hits.trailing_zeros() as usize;
+        if !words.iter().fold(false, |any, word| any | is_it(word)) {
+            return None;
+        }
+        let place = words.iter().position(is_it)?;
         // Looked at again, as the writer may have been there since.
         let word = words.get(place)?.load(Ordering::Relaxed);
         is_of(word, mac).then_some(Hit { slot: Slot::new(bucket, place), word })
