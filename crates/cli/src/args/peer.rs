@@ -37,8 +37,8 @@ pub(crate) enum PeerCommand {
 /// Words and how to print.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct PeerListArgs {
-    /// [dev] DEV
-    #[arg(value_name = "WORD")]
+    /// Words: the device, and what else stands in `help`.
+    #[arg(value_name = "WORD", help = "[dev] DEV")]
     pub(crate) words: Vec<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
