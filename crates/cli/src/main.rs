@@ -1,4 +1,42 @@
 //! The `vxgate` binary: arguments, daemon, control socket, printing, lab.
 //! Never decides where a frame goes.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod args;
+mod commands;
+mod config;
+mod control;
+mod failure;
+mod init;
+mod lab;
+mod print;
+mod up;
+
+use std::env;
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let mut out = BufWriter::new(io::stdout());
+    let result = run(&mut out).and_then(|()| out.flush().map_err(|error| Failure::output(&error)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // What was printed before belongs before the error; a reader that is gone hears of neither.
+            let _ = out.flush();
+            if !failure.is_silent() {
+                let _ = writeln!(io::stderr(), "{failure}");
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(out: &mut dyn Write) -> Result<(), Failure> {
+    match args::parse(env::args_os().collect())? {
+        args::Parsed::Run(line) => commands::run(line, out),
+        args::Parsed::Print(text) => out.write_all(text.as_bytes()).map_err(|error| Failure::output(&error)),
+    }
+}

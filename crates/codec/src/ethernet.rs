@@ -11,6 +11,7 @@
 use core::fmt;
 use core::ops::Deref;
 
+use crate::octets::{chunk_at, u16_at};
 use crate::{MacAddr, ParseError};
 
 /// Length of a header without tags, in octets (IEEE 802.3 clause 3.1.1).
@@ -178,23 +179,15 @@ impl Header {
     /// [`ParseError::Runt`] below 14 octets, [`ParseError::TruncatedTag`] when the frame ends within a tag or before
     /// the EtherType behind it.
     pub fn parse(frame: &[u8]) -> Result<Header, ParseError> {
-        let (destination, rest) = frame.split_first_chunk().ok_or(ParseError::Runt)?;
-        let (source, rest) = rest.split_first_chunk().ok_or(ParseError::Runt)?;
-        let (ether_type, mut rest) = rest.split_first_chunk().ok_or(ParseError::Runt)?;
-        let mut ether_type = EtherType(u16::from_be_bytes(*ether_type));
+        let (ether_type, count) = skip(frame)?;
         let mut tags = VlanTags::NONE;
-        while ether_type.is_vlan_tag() && tags.len() < MAX_TAGS {
-            let ([a, b, c, d], behind) = rest.split_first_chunk().ok_or(ParseError::TruncatedTag)?;
-            tags.push(VlanTag::new(ether_type, u16::from_be_bytes([*a, *b])));
-            ether_type = EtherType(u16::from_be_bytes([*c, *d]));
-            rest = behind;
+        for offset in (0..count).map(|tag| TYPE_OFFSET + usize::from(tag) * TAG_OCTETS) {
+            let Some([a, b, c, d]) = chunk_at(frame, offset) else { break };
+            tags.push(VlanTag::new(EtherType(u16::from_be_bytes([*a, *b])), u16::from_be_bytes([*c, *d])));
         }
-        Ok(Header {
-            destination: MacAddr::new(*destination),
-            source: MacAddr::new(*source),
-            tags,
-            ether_type,
-        })
+        let destination = destination(frame).ok_or(ParseError::Runt)?;
+        let source = source(frame).ok_or(ParseError::Runt)?;
+        Ok(Header { destination, source, tags, ether_type })
     }
 
     /// Writes the header into the start of `buffer`, whatever it held, and returns the octets written: 14, and 4 more
@@ -234,6 +227,20 @@ pub const fn source(frame: &[u8]) -> Option<MacAddr> {
         Some([_, _, _, _, _, _, a, b, c, d, e, f]) => Some(MacAddr::new([*a, *b, *c, *d, *e, *f])),
         None => None,
     }
+}
+
+/// The EtherType behind the VLAN tags, and how many tags lie before it. [`Header::parse`] without reading what the
+/// tags and addresses say.
+#[inline]
+pub(crate) fn skip(frame: &[u8]) -> Result<(EtherType, u8), ParseError> {
+    let mut ether_type = EtherType(u16_at(frame, TYPE_OFFSET).ok_or(ParseError::Runt)?);
+    let mut tags = 0;
+    while ether_type.is_vlan_tag() && usize::from(tags) < MAX_TAGS {
+        tags += 1;
+        let offset = TYPE_OFFSET + usize::from(tags) * TAG_OCTETS;
+        ether_type = EtherType(u16_at(frame, offset).ok_or(ParseError::TruncatedTag)?);
+    }
+    Ok((ether_type, tags))
 }
 
 #[cfg(test)]

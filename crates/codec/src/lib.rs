@@ -21,11 +21,15 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod ecn;
 pub mod ethernet;
+pub mod flow;
+pub mod layers;
 pub mod vxlan;
 
 mod error;
 mod mac;
+mod octets;
 mod vni;
 
 pub use error::ParseError;

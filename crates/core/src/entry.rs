@@ -134,6 +134,45 @@ impl FlushFilter {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PageCursor(pub(crate) Place);
 
+impl PageCursor {
+    /// Set for a bucket; else 47 bits of the address and 16 of the number.
+    const BUCKET: u64 = 1 << 63;
+    /// The group bit of an address. Every address with a list has it but the all-zero one, so that it need not be kept.
+    const GROUP: u64 = 1 << 40;
+    /// Beside [`Self::BUCKET`], for 01:00:00:00:00:00: without its group bit it is the all-zero address.
+    const BARE_GROUP: u64 = 1 << 62;
+
+    /// The cursor as a number, for a client to hold; the beginning is 0.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        match self.0 {
+            Place::Bucket(bucket) => Self::BUCKET | bucket as u64,
+            Place::List(mac, number) => {
+                let mac = mac.to_bits();
+                if mac == Self::GROUP {
+                    return Self::BUCKET | Self::BARE_GROUP | number as u64 & 0xffff;
+                }
+                let kept = mac >> 41 << 40 | mac & (Self::GROUP - 1);
+                kept << 16 | number as u64 & 0xffff
+            }
+        }
+    }
+
+    /// The cursor that a client held. Any number is a place: one that no listing gave leads somewhere in it.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> PageCursor {
+        if bits & (Self::BUCKET | Self::BARE_GROUP) == Self::BUCKET | Self::BARE_GROUP {
+            return PageCursor(Place::List(MacAddr::from_bits(Self::GROUP), (bits & 0xffff) as usize));
+        }
+        if bits & Self::BUCKET != 0 {
+            return PageCursor(Place::Bucket((bits & !Self::BUCKET) as usize));
+        }
+        let kept = bits >> 16;
+        let mac = if kept == 0 { 0 } else { kept >> 40 << 41 | Self::GROUP | kept & (Self::GROUP - 1) };
+        PageCursor(Place::List(MacAddr::from_bits(mac), (bits & 0xffff) as usize))
+    }
+}
+
 /// Lists come first, by address, then the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
@@ -146,5 +185,29 @@ pub(crate) enum Place {
 impl Default for Place {
     fn default() -> Place {
         Place::List(MacAddr::ZERO, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_the_way_to_a_client_and_back() {
+        let group = |bits| MacAddr::from_bits(bits);
+        for place in [
+            Place::List(MacAddr::ZERO, 0),
+            Place::List(MacAddr::ZERO, 65_535),
+            Place::List(MacAddr::BROADCAST, 7),
+            Place::List(group(0x0100_5e00_0001), 3),
+            Place::List(group(0x0100_0000_0000), 0),
+            Place::List(group(0x0100_0000_0000), 9),
+            Place::List(group(0x3333_0000_0000), 0),
+            Place::Bucket(0),
+            Place::Bucket(1 << 21),
+        ] {
+            assert_eq!(PageCursor::from_bits(PageCursor(place).to_bits()), PageCursor(place));
+        }
+        assert_eq!(PageCursor::default().to_bits(), 0);
     }
 }

@@ -1,3 +1,26 @@
-//! Superframes as pure functions: virtio_net_hdr, split, coalesce, checksums.
+//! Superframes as pure functions: virtio_net_hdr, split, checksums.
 //! Never touches a device or a socket.
+//!
+//! # Theory of operation
+//!
+//! A frame that comes from a kernel peer over a link that passes whole superframes, or from a TAP with offloads
+//! switched on, may lack two things: its TCP or UDP checksum (the field then holds the folded sum of the pseudo
+//! header alone), and the cuts between its segments. [`Work`] says which. A port that speaks `virtio_net_hdr`
+//! passes the work on to the kernel ([`Work::to_virtio`]); one that does not does it here ([`Work::finish`]).
+//!
+//! ```text
+//!   datagram ──► Work::from_peer ──┬─► Done      ───────────────► write
+//!   TAP read ──► Work::from_virtio ├─► Checksum  ─► to_virtio / finish ─► write
+//!                                  └─► Split     ─► to_virtio / segment × n ─► write
+//! ```
 #![forbid(unsafe_code)]
+#![no_std]
+
+pub mod checksum;
+mod split;
+mod virtio;
+mod work;
+
+pub use split::{Split, SplitKind};
+pub use virtio::{VIRTIO_NET_HEADER_OCTETS, VirtioNetHeader};
+pub use work::{ChecksumAt, Work, WorkError};

@@ -1,0 +1,153 @@
+//! The options of `vxgate up`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::Args;
+use ipnet::IpNet;
+use vxgate_codec::{ReservedBits, Vni};
+
+use crate::config::values::{self, DeviceName, Df, Mtu, SourcePort, Tos, Ttl};
+
+/// One layer of options: what the command line, the environment or the init script's arguments say.
+///
+/// `None` and an empty list mean that this layer says nothing; [`UpOptions::over`] lays one on another.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[command(next_help_heading = "Tunnel")]
+pub(crate) struct UpOptions {
+    /// Name of the device to make [default: vxlan0]
+    ///
+    /// 1 to 15 octets without '/', ':', '%' and white space.
+    #[arg(long, value_name = "DEV")]
+    pub(crate) dev: Option<DeviceName>,
+
+    /// VXLAN network identifier, 0 to 16777215 [default: 10]
+    ///
+    /// 10 is a Gate's.
+    #[arg(long, value_name = "VNI")]
+    pub(crate) vni: Option<Vni>,
+
+    /// This host's outer address
+    ///
+    /// By default the address that the route to the first peer would use.
+    #[arg(long, value_name = "IP", value_parser = values::ip)]
+    pub(crate) local: Option<IpAddr>,
+
+    /// Interface that carries the tunnel
+    ///
+    /// By default the one that routing chooses. A multicast peer and a link-local one need it.
+    #[arg(long, value_name = "IFNAME")]
+    pub(crate) underlay: Option<DeviceName>,
+
+    /// Outer address of a peer; may be given many times
+    ///
+    /// Up to 1024 of them: frames for all and for unknown addresses go to each. A multicast address is a group to join: it needs
+    /// --underlay, and --accept-from, since its members are not known. Peers can also be added later: `vxgate peer
+    /// add`.
+    #[arg(long, value_name = "IP", value_delimiter = ',', value_parser = values::ip)]
+    pub(crate) peer: Vec<IpAddr>,
+
+    /// UDP port to receive on and to send to, 1 to 65535 [default: 4789]
+    #[arg(long, value_name = "PORT", value_parser = values::port)]
+    pub(crate) port: Option<u16>,
+
+    /// UDP port to send from: N, hash or hash:LOW-HIGH [default: that of --port]
+    ///
+    /// A Gate's own script pins it to 4789. `hash` picks it by the inner flow from 49152-65535, so that the
+    /// underlay spreads flows over its paths (RFC 7348 section 5).
+    #[arg(long, value_name = "N|hash|hash:LOW-HIGH")]
+    pub(crate) source_port: Option<SourcePort>,
+
+    /// Address of the device, with prefix; may be given many times
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = values::address,
+          help_heading = "Device")]
+    pub(crate) address: Vec<IpNet>,
+
+    /// MTU of the device: auto or 68 to 65485 octets [default: auto]
+    ///
+    /// auto is the underlay's MTU less 50 octets of headers (70 over IPv6), and at most 1450 where the peers are a
+    /// Gate's.
+    #[arg(long, value_name = "auto|N", help_heading = "Device")]
+    pub(crate) mtu: Option<Mtu>,
+
+    /// Network to route into the tunnel; may be given many times
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = values::network,
+          help_heading = "Device")]
+    pub(crate) route: Vec<IpNet>,
+
+    /// Learn which peer each MAC address is behind: on or off [default: on]
+    #[arg(long, value_name = "on|off", value_parser = values::on_off, help_heading = "Forwarding")]
+    pub(crate) learning: Option<bool>,
+
+    /// Forget a learned MAC address after this long without a frame from it [default: 300]
+    ///
+    /// 1 to 1000000 seconds; 0 for never.
+    #[arg(long, value_name = "SECONDS", value_parser = values::ageing, help_heading = "Forwarding")]
+    pub(crate) ageing: Option<Duration>,
+
+    /// Most MAC addresses to know at once, 1 to 16777216 [default: 16384]
+    #[arg(long, value_name = "N", value_parser = values::max_macs, help_heading = "Forwarding")]
+    pub(crate) max_macs: Option<u32>,
+
+    /// Network to take frames from besides the peers; may be given many times
+    ///
+    /// By default frames are taken from the peers' own addresses only. 0.0.0.0/0 or ::/0 takes them from anyone:
+    /// VXLAN has no authentication.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = values::network,
+          help_heading = "Forwarding")]
+    pub(crate) accept_from: Vec<IpNet>,
+
+    /// Frames with reserved bits set: rfc ignores the bits, kernel drops the frame [default: rfc]
+    #[arg(long, value_name = "rfc|kernel", help_heading = "Forwarding")]
+    pub(crate) reserved_bits: Option<ReservedBits>,
+
+    /// TTL of outer datagrams: auto, 1 to 255, or inherit from the inner packet [default: auto]
+    ///
+    /// auto is the host's default, and 1 to a multicast peer.
+    #[arg(long, value_name = "N|inherit", help_heading = "Outer header")]
+    pub(crate) ttl: Option<Ttl>,
+
+    /// TOS of outer datagrams: a multiple of 4 from 0 to 252, or inherit [default: 0]
+    ///
+    /// The two lowest bits are ECN and follow RFC 6040 whatever is said here.
+    #[arg(long, value_name = "N|inherit", help_heading = "Outer header")]
+    pub(crate) tos: Option<Tos>,
+
+    /// Don't-fragment bit of outer IPv4 datagrams: set, unset or inherit [default: unset]
+    #[arg(long, value_name = "set|unset|inherit", help_heading = "Outer header")]
+    pub(crate) df: Option<Df>,
+
+    /// UDP checksum of outer datagrams: on or off [default: on]
+    #[arg(long, value_name = "on|off", value_parser = values::on_off, help_heading = "Outer header")]
+    pub(crate) udp_checksum: Option<bool>,
+}
+
+impl UpOptions {
+    /// These options, and those of the lower layer where these say nothing. A list replaces the lower one whole.
+    pub(crate) fn over(self, lower: UpOptions) -> UpOptions {
+        fn list<T>(upper: Vec<T>, lower: Vec<T>) -> Vec<T> {
+            if upper.is_empty() { lower } else { upper }
+        }
+        UpOptions {
+            dev: self.dev.or(lower.dev),
+            vni: self.vni.or(lower.vni),
+            local: self.local.or(lower.local),
+            underlay: self.underlay.or(lower.underlay),
+            peer: list(self.peer, lower.peer),
+            port: self.port.or(lower.port),
+            source_port: self.source_port.or(lower.source_port),
+            address: list(self.address, lower.address),
+            mtu: self.mtu.or(lower.mtu),
+            route: list(self.route, lower.route),
+            learning: self.learning.or(lower.learning),
+            ageing: self.ageing.or(lower.ageing),
+            max_macs: self.max_macs.or(lower.max_macs),
+            accept_from: list(self.accept_from, lower.accept_from),
+            reserved_bits: self.reserved_bits.or(lower.reserved_bits),
+            ttl: self.ttl.or(lower.ttl),
+            tos: self.tos.or(lower.tos),
+            df: self.df.or(lower.df),
+            udp_checksum: self.udp_checksum.or(lower.udp_checksum),
+        }
+    }
+}

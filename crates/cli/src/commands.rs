@@ -1,0 +1,208 @@
+//! What each verb does: reads its words, asks a daemon, prints.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::args::fdb::{self, FdbCommand, ShowArgs};
+use crate::args::peer::{self, PeerCommand, PeerListArgs};
+use crate::args::{self, Command, CommandLine, OutputArgs, environment};
+use crate::config::UpConfig;
+use crate::config::values::DeviceName;
+use crate::control::client::{Client, ClientError};
+use crate::control::protocol::FdbVerb;
+use crate::control::runtime_dir::RuntimeDir;
+use crate::failure::Failure;
+use crate::print::fdb::FdbPrinter;
+use crate::print::{self, Format, Style};
+use crate::{init, lab, up};
+
+/// Does what the command line asks for.
+pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure> {
+    let CommandLine { output, statistics, command } = line;
+    match command {
+        None => show(out, None, output),
+        Some(Command::Show { words, output: own }) => {
+            show(out, args::parse_device("show", &words)?, own.or(output))
+        }
+        Some(Command::Up(options)) => {
+            let options = options.over(environment::from_environment()?);
+            let config = UpConfig::new(options)
+                .map_err(|error| Failure::config(&error, |option| format!("up: --{option}")))?;
+            up::run(config)
+        }
+        Some(Command::Down { words }) => {
+            let dev = args::parse_device("down", &words)?;
+            connect("down", dev.as_ref())?.down().map_err(|error| Failure::client("down", &error))
+        }
+        Some(Command::Init(args)) => init::run(&args, out),
+        Some(Command::Fdb { verb }) => {
+            let show = FdbCommand::Show(ShowArgs::default());
+            fdb_command(out, verb.unwrap_or(show), output, statistics)
+        }
+        Some(Command::Peer { verb }) => {
+            peer_command(out, verb.unwrap_or(PeerCommand::List(PeerListArgs::default())), output)
+        }
+        Some(Command::Lab(args)) => lab::run(&args, out),
+        Some(Command::Completions { shell }) => completions(out, shell),
+        Some(Command::Man { dir }) => man(out, dir.as_deref()),
+    }
+}
+
+fn show(out: &mut dyn Write, dev: Option<DeviceName>, output: OutputArgs) -> Result<(), Failure> {
+    let format = format(output);
+    let mut tunnels = Vec::new();
+    for mut client in connect_to_list(out, "show", dev.as_ref(), format)? {
+        tunnels.push(client.show().map_err(|error| Failure::client("show", &error))?);
+    }
+    print::show::write(out, format, &tunnels).map_err(|error| Failure::output(&error))
+}
+
+fn fdb_command(
+    out: &mut dyn Write,
+    verb: FdbCommand,
+    output: OutputArgs,
+    statistics: bool,
+) -> Result<(), Failure> {
+    let set = |verb: FdbVerb, words: &[String]| {
+        let (dev, entry) = fdb::parse_set(verb, words)?;
+        let name = fdb::verb_name(verb);
+        connect(name, dev.as_ref())?.fdb_set(verb, entry).map_err(|error| Failure::client(name, &error))
+    };
+    match verb {
+        FdbCommand::Show(args) => fdb_show(out, &args, output, statistics),
+        FdbCommand::Add(args) => set(FdbVerb::Add, &args.words),
+        FdbCommand::Append(args) => set(FdbVerb::Append, &args.words),
+        FdbCommand::Replace(args) => set(FdbVerb::Replace, &args.words),
+        FdbCommand::Del(args) => {
+            let (dev, target) = fdb::parse_del(&args.words)?;
+            let deleted = connect("fdb del", dev.as_ref())?.fdb_del(target);
+            deleted.map_err(|error| Failure::client("fdb del", &error))
+        }
+        FdbCommand::Flush(args) => {
+            let (dev, filter) = fdb::parse_flush(&args.words)?;
+            let flushed = connect("fdb flush", dev.as_ref())?.fdb_flush(filter);
+            flushed.map(drop).map_err(|error| Failure::client("fdb flush", &error))
+        }
+    }
+}
+
+fn fdb_show(
+    out: &mut dyn Write,
+    args: &ShowArgs,
+    output: OutputArgs,
+    statistics: bool,
+) -> Result<(), Failure> {
+    let view = fdb::parse_show(&args.words)?;
+    let format = format(args.output.or(output));
+    let mut printer = FdbPrinter::new(format, view.dev.is_none(), args.statistics || statistics);
+    for mut client in connect_to_list(out, "fdb show", view.dev.as_ref(), format)? {
+        let dev = client.dev().clone();
+        let printed = client.fdb_show(|entry| match view.state {
+            Some(state) if state != entry.state => Ok(()),
+            Some(_) | None => printer.entry(out, &dev, &entry),
+        });
+        printed
+            .map_err(|error| Failure::client("fdb show", &error))?
+            .map_err(|error| Failure::output(&error))?;
+    }
+    printer.end(out).map_err(|error| Failure::output(&error))
+}
+
+fn peer_command(out: &mut dyn Write, verb: PeerCommand, output: OutputArgs) -> Result<(), Failure> {
+    match verb {
+        PeerCommand::List(args) => {
+            let dev = args::parse_device("peer list", &args.words)?;
+            let format = format(args.output.or(output));
+            let mut tunnels = Vec::new();
+            for mut client in connect_to_list(out, "peer list", dev.as_ref(), format)? {
+                let peers = client.peer_list().map_err(|error| Failure::client("peer list", &error))?;
+                tunnels.push((client.dev().clone(), peers));
+            }
+            print::peers::write(out, format, &tunnels).map_err(|error| Failure::output(&error))
+        }
+        PeerCommand::Add(args) => {
+            let (dev, ip) = peer::parse_one("peer add", &args.words)?;
+            let added = connect("peer add", dev.as_ref())?.peer_add(ip);
+            added.map_err(|error| Failure::client("peer add", &error))
+        }
+        PeerCommand::Del(args) => {
+            let (dev, ip) = peer::parse_one("peer del", &args.words)?;
+            let deleted = connect("peer del", dev.as_ref())?.peer_del(ip);
+            deleted.map_err(|error| Failure::client("peer del", &error))
+        }
+    }
+}
+
+/// The tunnel to change: the one named, or the only one.
+fn connect(what: &str, dev: Option<&DeviceName>) -> Result<Client, Failure> {
+    let dir = RuntimeDir::from_environment();
+    match dev {
+        Some(dev) => Client::connect(&dir, dev),
+        None => Client::connect_only(&dir),
+    }
+    .map_err(|error| Failure::client(what, &error))
+}
+
+/// The tunnels to list: the one named, or all. That there is none is an error, and an empty list to a program.
+fn connect_to_list(
+    out: &mut dyn Write,
+    what: &str,
+    dev: Option<&DeviceName>,
+    format: Format,
+) -> Result<Vec<Client>, Failure> {
+    if let Some(dev) = dev {
+        return connect(what, Some(dev)).map(|client| vec![client]);
+    }
+    let clients = Client::connect_all(&RuntimeDir::from_environment())
+        .map_err(|error| Failure::client(what, &error))?;
+    if !clients.is_empty() {
+        return Ok(clients);
+    }
+    if matches!(format, Format::Json | Format::PrettyJson) {
+        writeln!(out, "[]").map_err(|error| Failure::output(&error))?;
+    }
+    Err(Failure::client(what, &ClientError::NoTunnel))
+}
+
+fn format(output: OutputArgs) -> Format {
+    match output {
+        OutputArgs { json: false, .. } => Format::Text(Style::of_stdout()),
+        OutputArgs { json: true, pretty: false } => Format::Json,
+        OutputArgs { json: true, pretty: true } => Format::PrettyJson,
+    }
+}
+
+fn completions(out: &mut dyn Write, shell: clap_complete::Shell) -> Result<(), Failure> {
+    // By way of memory: the generator panics where it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut args::command(), "vxgate", &mut script);
+    out.write_all(&script).map_err(|error| Failure::output(&error))
+}
+
+fn man(out: &mut dyn Write, dir: Option<&Path>) -> Result<(), Failure> {
+    let mut command = args::command();
+    command.build();
+    let Some(dir) = dir else {
+        let mut page = Vec::new();
+        return clap_mangen::Man::new(command)
+            .render(&mut page)
+            .and_then(|()| out.write_all(&page))
+            .map_err(|error| Failure::output(&error));
+    };
+    fs::create_dir_all(dir)
+        .and_then(|()| man_pages(out, dir, command, "vxgate".to_owned()))
+        .map_err(|error| Failure::failed(format!("man {}", dir.display()), error))
+}
+
+/// A page for this command and for each below it, each under the words that are typed, joined by `-`.
+fn man_pages(out: &mut dyn Write, dir: &Path, command: clap::Command, name: String) -> io::Result<()> {
+    for sub in command.get_subcommands() {
+        man_pages(out, dir, sub.clone(), format!("{name}-{}", sub.get_name()))?;
+    }
+    let path = dir.join(format!("{name}.1"));
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.display_name(name)).render(&mut page)?;
+    fs::write(&path, page)?;
+    writeln!(out, "{}", path.display())
+}

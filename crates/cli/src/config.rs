@@ -1,0 +1,310 @@
+//! What `vxgate up` builds: every value present, every rule between values held.
+//!
+//! ```text
+//! command line ─┐
+//! environment ──┼─► UpOptions (layers) ──► UpConfig::new ──► up
+//! init script ──┘
+//! ```
+//!
+//! Rules that need the host (routes, ports in use, names taken) are not here: `up` meets them.
+
+pub(crate) mod error;
+pub(crate) mod values;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use vxgate_codec::{ReservedBits, Vni};
+
+use crate::args::up::UpOptions;
+pub(crate) use error::ConfigError;
+use values::{DeviceName, Df, Mtu, SourcePort, Tos, Ttl};
+
+/// Most peers of one tunnel: the core's default limit of remote VTEPs.
+pub(crate) const MAX_PEERS: usize = 1024;
+
+/// How long an entry that nobody confirms stays, as in the kernel's device (`FDB_AGE_DEFAULT`, 300 s).
+const DEFAULT_AGEING: Duration = Duration::from_secs(300);
+
+/// How many MAC addresses the forwarding database holds by default.
+const DEFAULT_MAX_MACS: u32 = 16384;
+
+/// A tunnel as it shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UpConfig {
+    /// The device to make.
+    pub(crate) dev: DeviceName,
+    /// The segment.
+    pub(crate) vni: Vni,
+    /// The family of the underlay: that of every outer address here.
+    pub(crate) family: Family,
+    /// This host's outer address; `None` for the one that the route to the first peer uses.
+    pub(crate) local: Option<IpAddr>,
+    /// The interface of the underlay; `None` for the one that routing chooses. Present where a peer is a group.
+    pub(crate) underlay: Option<DeviceName>,
+    /// Outer addresses of the peers, no two alike, in the order given; a multicast address is a group to join.
+    pub(crate) peers: Vec<IpAddr>,
+    /// The device's addresses, no two alike, no two in overlapping networks of different length.
+    pub(crate) addresses: Vec<IpNet>,
+    /// The UDP port to receive on and to send to.
+    pub(crate) port: u16,
+    /// The UDP port to send from.
+    pub(crate) source_port: SourcePort,
+    /// The device's MTU.
+    pub(crate) mtu: Mtu,
+    /// Networks to route into the tunnel, no host bits set, none that an address already routes.
+    pub(crate) routes: Vec<IpNet>,
+    /// Whether the forwarding database learns from received frames.
+    pub(crate) learning: bool,
+    /// When a learned entry goes; zero means never.
+    pub(crate) ageing: Duration,
+    /// Most entries of the forwarding database.
+    pub(crate) max_macs: u32,
+    /// Networks to accept datagrams from, besides the peers.
+    pub(crate) accept_from: Vec<IpNet>,
+    /// What happens to frames whose reserved bits are set.
+    pub(crate) reserved_bits: ReservedBits,
+    /// The TTL of outer datagrams.
+    pub(crate) ttl: Ttl,
+    /// The TOS of outer datagrams.
+    pub(crate) tos: Tos,
+    /// The don't-fragment bit of outer datagrams.
+    pub(crate) df: Df,
+    /// Whether outer datagrams carry a UDP checksum.
+    pub(crate) udp_checksum: bool,
+    /// What the operator should know and is no error, a sentence each: for `up` to log at its start.
+    pub(crate) notices: Vec<String>,
+}
+
+/// The family of the underlay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// IPv4: 50 octets of headers.
+    V4,
+    /// IPv6: 70 octets of headers.
+    V6,
+}
+
+impl Family {
+    fn of(ip: IpAddr) -> Family {
+        if ip.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        })
+    }
+}
+
+impl UpConfig {
+    /// Fills in the defaults and checks the rules between values.
+    pub(crate) fn new(options: UpOptions) -> Result<UpConfig, ConfigError> {
+        let port = options.port.unwrap_or(vxgate_gate::GATE_PORT);
+        let mut notices = Vec::new();
+        let config = UpConfig {
+            dev: match options.dev {
+                Some(dev) => dev,
+                None => "vxlan0".parse().expect("the default device's name is one"),
+            },
+            vni: options.vni.unwrap_or(vxgate_gate::GATE_VNI),
+            family: family(options.local, &options.peer, &options.accept_from)?,
+            local: options.local,
+            underlay: options.underlay,
+            routes: routes(options.route, &options.address, &mut notices)?,
+            peers: options.peer,
+            addresses: options.address,
+            port,
+            source_port: options.source_port.unwrap_or(SourcePort::Fixed(port)),
+            mtu: options.mtu.unwrap_or(Mtu::Auto),
+            learning: options.learning.unwrap_or(true),
+            ageing: options.ageing.unwrap_or(DEFAULT_AGEING),
+            max_macs: options.max_macs.unwrap_or(DEFAULT_MAX_MACS),
+            accept_from: options.accept_from,
+            reserved_bits: options.reserved_bits.unwrap_or_default(),
+            ttl: options.ttl.unwrap_or(Ttl::Auto),
+            tos: options.tos.unwrap_or(Tos::Octet(0)),
+            df: options.df.unwrap_or(Df::Unset),
+            udp_checksum: options.udp_checksum.unwrap_or(true),
+            notices: Vec::new(),
+        };
+        config.check_underlay()?;
+        config.check_peers()?;
+        config.check_addresses()?;
+        config.check_accept_from()?;
+        if config.peers.is_empty() {
+            notices.push(format!(
+                "no --peer: frames go nowhere until `vxgate peer add IP dev {}` adds one",
+                config.dev
+            ));
+        }
+        Ok(UpConfig { notices, ..config })
+    }
+
+    fn check_underlay(&self) -> Result<(), ConfigError> {
+        if self.underlay.as_ref() == Some(&self.dev) {
+            return Err(ConfigError::UnderlayIsDevice { dev: self.dev.clone() });
+        }
+        match self.local {
+            Some(local) => {
+                unusable_outer(local).map_or(Ok(()), |why| Err(ConfigError::LocalUnusable { local, why }))?;
+                if local.is_multicast() {
+                    return Err(ConfigError::LocalUnusable { local, why: "is a multicast group" });
+                }
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn check_peers(&self) -> Result<(), ConfigError> {
+        if self.peers.len() > MAX_PEERS {
+            return Err(ConfigError::TooManyPeers { count: self.peers.len() });
+        }
+        let mut seen = BTreeSet::new();
+        for &peer in &self.peers {
+            if !seen.insert(peer) {
+                return Err(ConfigError::PeerTwice { peer });
+            }
+            if self.local == Some(peer) {
+                return Err(ConfigError::PeerIsLocal { peer });
+            }
+            if let Some(why) = unusable_outer(peer) {
+                return Err(ConfigError::PeerUnusable { peer, why });
+            }
+            if self.underlay.is_none() && (peer.is_multicast() || is_link_local(peer)) {
+                return Err(ConfigError::PeerNeedsUnderlay { peer });
+            }
+            if peer.is_multicast() && self.accept_from.is_empty() {
+                return Err(ConfigError::GroupNeedsAcceptFrom { peer });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        for (index, &address) in self.addresses.iter().enumerate() {
+            if let Some(why) = unusable_inner(address) {
+                return Err(ConfigError::AddressUnusable { address, why });
+            }
+            if self.local == Some(address.addr()) || self.peers.contains(&address.addr()) {
+                return Err(ConfigError::AddressIsOuter { address });
+            }
+            for &other in &self.addresses[..index] {
+                if other.addr() == address.addr() {
+                    return Err(ConfigError::AddressTwice { address, other });
+                }
+                let overlap = other.contains(&address.network()) || address.contains(&other.network());
+                if overlap && other.prefix_len() != address.prefix_len() {
+                    return Err(ConfigError::AddressOverlap { address, other });
+                }
+            }
+            if let (IpNet::V6(address), Mtu::Octets(mtu @ ..1280)) = (address, self.mtu) {
+                return Err(ConfigError::MtuBelowIpv6 { mtu, address });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_accept_from(&self) -> Result<(), ConfigError> {
+        match self.accept_from.iter().find(|network| network.addr() != network.network()) {
+            Some(&network) => Err(ConfigError::HostBits { option: "accept-from", network }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The one family of all outer addresses; IPv4 where none says.
+fn family(local: Option<IpAddr>, peers: &[IpAddr], accept_from: &[IpNet]) -> Result<Family, ConfigError> {
+    let outer = local.iter().map(|ip| ("local", ip.to_string(), Family::of(*ip)));
+    let outer = outer.chain(peers.iter().map(|ip| ("peer", ip.to_string(), Family::of(*ip))));
+    let mut outer =
+        outer.chain(accept_from.iter().map(|net| ("accept-from", net.to_string(), Family::of(net.addr()))));
+    let Some(first) = outer.next() else { return Ok(Family::V4) };
+    match outer.find(|(_, _, family)| *family != first.2) {
+        Some(other) => Err(ConfigError::MixedFamilies {
+            option: other.0,
+            value: other.1,
+            family: other.2,
+            first_option: first.0,
+            first_value: first.1,
+            first_family: first.2,
+        }),
+        None => Ok(first.2),
+    }
+}
+
+/// The routes to add: not those that the kernel adds for the addresses, which a Gate's user may well name again.
+fn routes(
+    routes: Vec<IpNet>,
+    addresses: &[IpNet],
+    notices: &mut Vec<String>,
+) -> Result<Vec<IpNet>, ConfigError> {
+    let mut kept = Vec::new();
+    for network in routes {
+        if network.addr() != network.network() {
+            return Err(ConfigError::HostBits { option: "route", network });
+        }
+        if kept.contains(&network) {
+            return Err(ConfigError::RouteTwice { network });
+        }
+        if let Some(address) = addresses.iter().find(|address| address.trunc() == network) {
+            notices.push(format!("--route {network} is what --address {address} routes already"));
+        } else {
+            kept.push(network);
+        }
+    }
+    Ok(kept)
+}
+
+/// Why no host has this outer address.
+fn unusable_outer(ip: IpAddr) -> Option<&'static str> {
+    match ip {
+        _ if ip.is_unspecified() => Some("is the unspecified address"),
+        IpAddr::V4(ip) if ip.is_broadcast() => Some("is the broadcast address"),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    }
+}
+
+/// Why a device cannot have this address.
+fn unusable_inner(address: IpNet) -> Option<&'static str> {
+    let ip = address.addr();
+    if let Some(why) = unusable_outer(ip) {
+        return Some(why);
+    }
+    if ip.is_multicast() {
+        return Some("is a multicast group");
+    }
+    if ip.is_loopback() {
+        return Some("is a loopback address");
+    }
+    if address.prefix_len() == 0 {
+        return Some("has a prefix of 0 bits, which would route every destination into the tunnel");
+    }
+    // RFC 3021: a network of 31 bits has neither a network address nor a broadcast address.
+    match address {
+        IpNet::V4(net) if net.prefix_len() < 31 && net.addr() == net.network() => {
+            Some("is the network itself, not a host in it")
+        }
+        IpNet::V4(net) if net.prefix_len() < 31 && net.addr() == net.broadcast() => {
+            Some("is the network's broadcast address")
+        }
+        IpNet::V4(_) | IpNet::V6(_) => None,
+    }
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

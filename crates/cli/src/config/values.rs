@@ -1,0 +1,405 @@
+//! The values of the options: each reads its own text, and its error says what is allowed there.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use thiserror::Error;
+use vxgate_codec::flow;
+
+/// A text that an option does not take. Shows what the option takes.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("{allowed}")]
+pub(crate) struct NotAllowed {
+    /// What is allowed, as a sentence without its full stop.
+    pub(crate) allowed: &'static str,
+}
+
+const fn not_allowed(allowed: &'static str) -> NotAllowed {
+    NotAllowed { allowed }
+}
+
+/// The name of a network device: 1 to 15 octets (`IFNAMSIZ` less its NUL, linux/if.h).
+///
+/// What the kernel refuses is refused here (`dev_valid_name`: `/`, `:`, white space, `.`, `..`), and so is `%`, which
+/// the kernel would take for a pattern and give the device another name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct DeviceName(String);
+
+impl DeviceName {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for DeviceName {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<DeviceName, NotAllowed> {
+        let forbidden = |c: char| matches!(c, '/' | ':' | '%') || c.is_whitespace() || c.is_control();
+        if text.is_empty() || text.len() > 15 || text == "." || text == ".." || text.contains(forbidden) {
+            return Err(not_allowed(
+                "a device's name is 1 to 15 octets without '/', ':', '%' and white space, as in vxlan0",
+            ));
+        }
+        Ok(DeviceName(text.to_owned()))
+    }
+}
+
+/// Which UDP source port a datagram leaves from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SourcePort {
+    /// The same one for every frame, as the Gate's script has it.
+    Fixed(u16),
+    /// By a hash of the inner flow within this range, so that the underlay spreads flows (RFC 7348 section 5).
+    Hash(RangeInclusive<u16>),
+}
+
+impl fmt::Display for SourcePort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SourcePort::Fixed(port) => write!(f, "{port}"),
+            SourcePort::Hash(ports) => write!(f, "hash:{}-{}", ports.start(), ports.end()),
+        }
+    }
+}
+
+impl FromStr for SourcePort {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<SourcePort, NotAllowed> {
+        if text == "hash" {
+            return Ok(SourcePort::Hash(flow::SOURCE_PORTS));
+        }
+        let wrong = not_allowed("a port from 1 to 65535, or hash, or hash:LOW-HIGH with LOW not above HIGH");
+        let Some(range) = text.strip_prefix("hash:") else {
+            return port(text).map(SourcePort::Fixed).map_err(|_| wrong);
+        };
+        let (low, high) = range.split_once('-').ok_or(wrong)?;
+        let (low, high) = (port(low).map_err(|_| wrong)?, port(high).map_err(|_| wrong)?);
+        if low > high { Err(wrong) } else { Ok(SourcePort::Hash(low..=high)) }
+    }
+}
+
+/// The MTU of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mtu {
+    /// What the underlay's MTU leaves.
+    Auto,
+    /// This many octets, within [`MTU_OCTETS`].
+    Octets(u16),
+}
+
+/// The MTUs that a device may have, in octets: from `ETH_MIN_MTU` (linux/if_ether.h) to what one IPv4 datagram of
+/// 65535 octets carries behind 50 octets of headers, which is also the limit of the kernel's vxlan device.
+pub(crate) const MTU_OCTETS: RangeInclusive<u16> = 68..=65485;
+
+impl fmt::Display for Mtu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mtu::Auto => f.write_str("auto"),
+            Mtu::Octets(octets) => write!(f, "{octets}"),
+        }
+    }
+}
+
+impl FromStr for Mtu {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<Mtu, NotAllowed> {
+        match text {
+            "auto" => Ok(Mtu::Auto),
+            _ => decimal(text)
+                .filter(|octets| MTU_OCTETS.contains(octets))
+                .map(Mtu::Octets)
+                .ok_or(not_allowed("an MTU is auto or a number of octets from 68 to 65485")),
+        }
+    }
+}
+
+/// The TTL or hop limit of outer datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ttl {
+    /// The host's default, and 1 to a multicast group, as the kernel's device has it.
+    Auto,
+    /// The inner packet's.
+    Inherit,
+    /// This many hops, from 1.
+    Hops(u8),
+}
+
+impl fmt::Display for Ttl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ttl::Auto => f.write_str("auto"),
+            Ttl::Inherit => f.write_str("inherit"),
+            Ttl::Hops(hops) => write!(f, "{hops}"),
+        }
+    }
+}
+
+impl FromStr for Ttl {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<Ttl, NotAllowed> {
+        match text {
+            "auto" => Ok(Ttl::Auto),
+            "inherit" => Ok(Ttl::Inherit),
+            _ => decimal(text)
+                .filter(|hops| *hops != 0)
+                .map(Ttl::Hops)
+                .ok_or(not_allowed("a TTL is auto, inherit or a number of hops from 1 to 255")),
+        }
+    }
+}
+
+/// The type of service or traffic class of outer datagrams; its two ECN bits are always the data path's (RFC 6040).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tos {
+    /// The inner packet's.
+    Inherit,
+    /// This octet, a multiple of 4.
+    Octet(u8),
+}
+
+impl fmt::Display for Tos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Tos::Inherit => f.write_str("inherit"),
+            Tos::Octet(octet) => write!(f, "{octet}"),
+        }
+    }
+}
+
+impl FromStr for Tos {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<Tos, NotAllowed> {
+        let octet = match text.strip_prefix("0x") {
+            _ if text == "inherit" => return Ok(Tos::Inherit),
+            Some(digits) if digits.len() <= 2 && !digits.starts_with('+') => {
+                u8::from_str_radix(digits, 16).ok()
+            }
+            Some(_) => None,
+            None => decimal(text),
+        };
+        octet.filter(|octet| octet & 0b11 == 0).map(Tos::Octet).ok_or(not_allowed(
+            "a TOS is inherit or a multiple of 4 from 0 to 252, as in 184 or 0xb8 (its two lowest bits are ECN, \
+             which each frame sets)",
+        ))
+    }
+}
+
+/// The don't-fragment bit of outer IPv4 datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Df {
+    /// Always 1.
+    Set,
+    /// Always 0.
+    Unset,
+    /// The inner packet's.
+    Inherit,
+}
+
+impl fmt::Display for Df {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Df::Set => "set",
+            Df::Unset => "unset",
+            Df::Inherit => "inherit",
+        })
+    }
+}
+
+impl FromStr for Df {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<Df, NotAllowed> {
+        match text {
+            "set" => Ok(Df::Set),
+            "unset" => Ok(Df::Unset),
+            "inherit" => Ok(Df::Inherit),
+            _ => Err(not_allowed("set, unset or inherit")),
+        }
+    }
+}
+
+/// A whole number in decimal digits only: no sign, which `str::parse` would take.
+pub(crate) fn decimal<T: FromStr>(text: &str) -> Option<T> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+/// A UDP port, from 1.
+pub(crate) fn port(text: &str) -> Result<u16, NotAllowed> {
+    decimal(text).filter(|port| *port != 0).ok_or(not_allowed("a port is a number from 1 to 65535"))
+}
+
+/// `on` or `off`.
+pub(crate) fn on_off(text: &str) -> Result<bool, NotAllowed> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(not_allowed("on or off")),
+    }
+}
+
+/// Seconds until an entry of the forwarding database that nobody confirms goes: 0 means never, and the upper end is
+/// that of IEEE 802.1Q table 8-6.
+pub(crate) fn ageing(text: &str) -> Result<Duration, NotAllowed> {
+    decimal(text)
+        .filter(|seconds| *seconds <= 1_000_000)
+        .map(Duration::from_secs)
+        .ok_or(not_allowed("a number of seconds from 1 to 1000000, or 0 for never"))
+}
+
+/// The largest table of MAC addresses.
+pub(crate) const MAX_MACS: u32 = 1 << 24;
+
+/// How many MAC addresses the forwarding database may hold.
+pub(crate) fn max_macs(text: &str) -> Result<u32, NotAllowed> {
+    decimal(text)
+        .filter(|count| (1..=MAX_MACS).contains(count))
+        .ok_or(not_allowed("a number of MAC addresses from 1 to 16777216"))
+}
+
+/// An IP address; one that maps IPv4 into IPv6 is read as the IPv4 address that it means.
+pub(crate) fn ip(text: &str) -> Result<IpAddr, NotAllowed> {
+    text.parse::<IpAddr>()
+        .map(|ip| ip.to_canonical())
+        .map_err(|_| not_allowed("an IPv4 or IPv6 address, as in 100.64.158.4"))
+}
+
+/// A device's address: with its prefix, never without.
+pub(crate) fn address(text: &str) -> Result<IpNet, NotAllowed> {
+    text.parse().map_err(|_| not_allowed("an address with its prefix, as in 10.225.194.171/9 or fd00::2/64"))
+}
+
+/// A network: without a prefix it is one address, as `ip route` reads it.
+pub(crate) fn network(text: &str) -> Result<IpNet, NotAllowed> {
+    text.parse()
+        .or_else(|_| text.parse().map(|ip: IpAddr| IpNet::from(ip)))
+        .map_err(|_| not_allowed("a network or an address, as in 10.128.0.0/9 or 192.0.2.1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn refused<T>(read: impl Fn(&str) -> Result<T, NotAllowed>, texts: &[&str]) {
+        for text in texts {
+            assert!(read(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_device_name_is_what_the_kernel_takes() {
+        for text in ["vxlan0", "a", "fifteen-octets-", "x.1", "...", "é"] {
+            assert_eq!(text.parse::<DeviceName>().unwrap().as_str(), text);
+        }
+        refused(
+            str::parse::<DeviceName>,
+            &["", ".", "..", "sixteen-octets-x", "a/b", "a b", "a\tb", "a:b", "vx%d", "a\0b", "ééééééééé"],
+        );
+    }
+
+    #[test]
+    fn a_source_port_is_fixed_or_hashed() {
+        for (text, port) in [
+            ("4789", SourcePort::Fixed(4789)),
+            ("65535", SourcePort::Fixed(65535)),
+            ("hash:1-65535", SourcePort::Hash(1..=65535)),
+            ("hash:5-5", SourcePort::Hash(5..=5)),
+        ] {
+            assert_eq!(text.parse(), Ok(port.clone()));
+            assert_eq!(port.to_string(), text);
+        }
+        assert_eq!("hash".parse::<SourcePort>().unwrap().to_string(), "hash:49152-65535");
+        refused(
+            str::parse::<SourcePort>,
+            &[
+                "",
+                "0",
+                "65536",
+                "-1",
+                "+1",
+                "hash:",
+                "hash:1",
+                "hash:2-1",
+                "hash:0-1",
+                "hash:1-65536",
+                "Hash",
+                "hash:1-2-3",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_mtu_is_auto_or_octets_within_the_kernels_limits() {
+        assert_eq!("auto".parse(), Ok(Mtu::Auto));
+        assert_eq!("68".parse(), Ok(Mtu::Octets(68)));
+        assert_eq!("65485".parse(), Ok(Mtu::Octets(65485)));
+        refused(str::parse::<Mtu>, &["", "67", "65486", "65536", "1500k", "+1500", "-1", "Auto"]);
+    }
+
+    #[test]
+    fn the_outer_headers_values_have_their_ranges() {
+        assert_eq!("auto".parse(), Ok(Ttl::Auto));
+        assert_eq!("inherit".parse(), Ok(Ttl::Inherit));
+        assert_eq!("255".parse(), Ok(Ttl::Hops(255)));
+        refused(str::parse::<Ttl>, &["", "0", "256", "-1", "Inherit"]);
+        assert_eq!("inherit".parse(), Ok(Tos::Inherit));
+        assert_eq!("0xb8".parse(), Ok(Tos::Octet(184)));
+        assert_eq!("184".parse(), Ok(Tos::Octet(184)));
+        assert_eq!("0".parse(), Ok(Tos::Octet(0)));
+        refused(str::parse::<Tos>, &["", "1", "255", "256", "0x", "0x1ff", "0x+4", "b8", "-4"]);
+        assert_eq!("set".parse(), Ok(Df::Set));
+        refused(str::parse::<Df>, &["", "on", "SET"]);
+    }
+
+    #[test]
+    fn numbers_have_their_ranges() {
+        assert_eq!(ageing("0"), Ok(Duration::ZERO));
+        assert_eq!(ageing("1000000"), Ok(Duration::from_secs(1_000_000)));
+        refused(ageing, &["", "1000001", "-1", "300s", "99999999999999999999"]);
+        assert_eq!((max_macs("1"), max_macs("16777216")), (Ok(1), Ok(MAX_MACS)));
+        refused(max_macs, &["", "0", "16777217", "+1", "16k"]);
+        assert_eq!((port("1"), port("65535")), (Ok(1), Ok(65535)));
+        refused(port, &["", "0", "65536", "+1", " 1", "4789/udp"]);
+        assert_eq!((on_off("on"), on_off("off")), (Ok(true), Ok(false)));
+        refused(on_off, &["", "yes", "1", "On"]);
+    }
+
+    #[test]
+    fn addresses_carry_a_prefix_and_networks_may() {
+        assert_eq!(ip("::ffff:100.64.158.4"), ip("100.64.158.4"));
+        refused(ip, &["", "100.64.158", "host", "10.0.0.1/8", "fe80::1%eth0"]);
+        assert!(address("10.225.194.171/9").is_ok() && address("fd00::2/64").is_ok());
+        refused(address, &["", "10.0.0.1", "10.0.0.1/33", "10.0.0.1/255.0.0.0", "fd00::2"]);
+        assert_eq!(network("192.0.2.1"), network("192.0.2.1/32"));
+        refused(network, &["", "default", "10.0.0.0/33", "10.0.0.0/"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,24}|[0-9a-fx:./%-]{0,24}|hash:[0-9-]{0,12}") {
+            let _ = text.parse::<DeviceName>().map(|name| assert_eq!(name.to_string(), text));
+            let _ = text.parse::<SourcePort>().map(|port| assert_eq!(port.to_string().parse(), Ok(port)));
+            let _ = text.parse::<Mtu>().map(|mtu| assert_eq!(mtu.to_string().parse(), Ok(mtu)));
+            let _ = text.parse::<Ttl>().map(|ttl| assert_eq!(ttl.to_string().parse(), Ok(ttl)));
+            let _ = text.parse::<Tos>().map(|tos| assert_eq!(tos.to_string().parse(), Ok(tos)));
+            let _ = (text.parse::<Df>(), port(&text), on_off(&text), ageing(&text), max_macs(&text));
+            let _ = (ip(&text), address(&text), network(&text));
+        }
+    }
+}

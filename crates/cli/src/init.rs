@@ -1,0 +1,171 @@
+//! `vxgate init`: the Gate's init script, its arguments and its manner.
+//!
+//! ```text
+//! init ──spawn──► init --foreground = up          the daemon, in a process group of its own
+//!   │◄── its exit, or its control socket's answer ──┘
+//!   └─► returns, as a line of /etc/rc.local must
+//! ```
+
+use std::io::Write;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use vxgate_gate::InitArguments;
+
+use crate::args::InitArgs;
+use crate::args::environment;
+use crate::args::up::UpOptions;
+use crate::config::UpConfig;
+use crate::control::client::Client;
+use crate::control::runtime_dir::RuntimeDir;
+use crate::failure::Failure;
+use crate::up;
+
+/// How often the daemon is asked whether it is up.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// How often at most: a tunnel that is not up after 30 s is not coming.
+const ATTEMPTS: u32 = 1500;
+
+/// Brings up the tunnel that these arguments ask for.
+pub(crate) fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let config = config(&args.arguments)?;
+    if args.foreground {
+        return up::run(config);
+    }
+    let mut daemon = Command::new("/proc/self/exe");
+    daemon.arg0("vxgate").args(["init", "--foreground"]).args(&args.arguments);
+    // It outlives this terminal's Ctrl-C and this process's standard output; its log goes where our errors go.
+    daemon.process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
+    let daemon = daemon.spawn().map_err(|error| Failure::failed("init: start the daemon", error))?;
+    let pid = daemon.id();
+    wait_up(daemon, &config)?;
+    let dev = &config.dev;
+    writeln!(out, "{dev} is up (pid {pid}): `vxgate show {dev}` shows it, `vxgate down {dev}` takes it down")
+        .map_err(|error| Failure::output(&error))
+}
+
+/// What the script's arguments and the environment ask for; the arguments win.
+fn config(arguments: &[String]) -> Result<UpConfig, Failure> {
+    let init = InitArguments::parse(arguments)
+        .map_err(|error| Failure::usage("init", &error).with_hint(error.hint()))?;
+    let name = |argument: &'static str, text: &str| {
+        text.parse().map_err(|error| Failure::usage(format!("init: {argument} {text:?}"), error))
+    };
+    let options = UpOptions {
+        underlay: Some(name("PHY_IF", &init.underlay)?),
+        local: Some(init.local.to_canonical()),
+        dev: Some(name("VXLAN_IF", &init.device)?),
+        address: init.address.into_iter().collect(),
+        vni: Some(init.vni),
+        peer: init.peers.iter().map(|peer| peer.to_canonical()).collect(),
+        ..UpOptions::default()
+    };
+    UpConfig::new(options.over(environment::from_environment()?))
+        .map_err(|error| Failure::config(&error, |option| format!("init: {}", argument(option))))
+}
+
+/// What the script calls the argument behind an option of `up`; the others came from the environment.
+fn argument(option: &str) -> String {
+    match option {
+        "underlay" => "PHY_IF".to_owned(),
+        "local" => "PHY_ADDR".to_owned(),
+        "dev" => "VXLAN_IF".to_owned(),
+        "address" => "VXLAN_ADDR".to_owned(),
+        "peer" => "PEER".to_owned(),
+        other => environment::variable(other).to_owned(),
+    }
+}
+
+/// Waits until the daemon answers on its control socket, or ends.
+fn wait_up(mut daemon: Child, config: &UpConfig) -> Result<(), Failure> {
+    let pid = daemon.id();
+    let dir = RuntimeDir::from_environment();
+    let (ended, end) = mpsc::channel();
+    thread::spawn(move || ended.send(daemon.wait()));
+    for _ in 0..ATTEMPTS {
+        match end.recv_timeout(INTERVAL) {
+            // It has said why.
+            Ok(Ok(status)) => return Err(Failure::told(status.code())),
+            Ok(Err(error)) => return Err(Failure::failed("init: wait for the daemon", error)),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Failure::failed("init", "the wait for the daemon ended early"));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        // Another daemon of the same device may answer while ours finds that out.
+        let status = Client::connect(&dir, &config.dev).and_then(|mut client| client.show());
+        if status.is_ok_and(|tunnel| tunnel.pid == pid) {
+            return Ok(());
+        }
+    }
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    Err(Failure::failed(format!("init: {}", config.dev), "the tunnel did not come up within 30 s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config_of(line: &str) -> Result<UpConfig, Failure> {
+        config(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_seeds_line_is_this_tunnel() {
+        let config =
+            config_of("eth0 172.21.0.100 vxlan0 10.225.194.171/9 10.255.255.255 100.64.158.4 100.64.158.132")
+                .unwrap();
+        assert_eq!(config.underlay.unwrap().as_str(), "eth0");
+        assert_eq!(config.local, Some("172.21.0.100".parse().unwrap()));
+        assert_eq!(config.addresses, ["10.225.194.171/9".parse().unwrap()]);
+        assert_eq!(
+            (config.vni.get(), config.peers.len(), config.source_port.to_string().as_str()),
+            (10, 2, "4789")
+        );
+    }
+
+    #[test]
+    fn a_daemon_that_ends_early_has_told_why_and_its_status_is_ours() {
+        let config = config_of("eth0 172.21.0.100 vxgate-no-such - -").unwrap_err();
+        assert!(config.to_string().contains("VXLAN_ADDR"), "{config}");
+        let config = config_of("eth0 172.21.0.100 vxgate-none 10.0.0.1 9").unwrap();
+        for (script, code) in [("exit 2", 2), ("exit 1", 1), ("exit 0", 1), ("kill -9 $$", 1)] {
+            let daemon = Command::new("sh").args(["-c", script]).spawn().unwrap();
+            let failure = wait_up(daemon, &config).unwrap_err();
+            assert!(failure.is_silent());
+            assert_eq!(failure.exit_code(), std::process::ExitCode::from(code), "{script}");
+        }
+    }
+
+    #[test]
+    fn each_wrong_argument_has_the_scripts_name() {
+        for (line, message) in [
+            ("eth0 172.21.0.100", "vxgate: init: VXLAN_IF is missing\nhint: the arguments are PHY_IF"),
+            ("eth/0 172.21.0.100 vxlan0 10.0.0.1 9", "vxgate: init: PHY_IF \"eth/0\": a device's name is"),
+            (
+                "eth0 172.21.0.100 vxlan/0 10.0.0.1 9",
+                "vxgate: init: VXLAN_IF \"vxlan/0\": a device's name is",
+            ),
+            ("eth0 172.21.0.100 eth0 10.0.0.1 9", "vxgate: init: PHY_IF: eth0 is the device to make"),
+            (
+                "eth0 172.21.0.100 vxlan0 10.0.0.1 9 172.21.0.100",
+                "vxgate: init: PEER: 172.21.0.100 is this host's",
+            ),
+            (
+                "eth0 172.21.0.100 vxlan0 10.0.0.0 8 1.2.3.4",
+                "vxgate: init: VXLAN_ADDR: 10.0.0.0/8 is the network",
+            ),
+            ("eth0 0.0.0.0 vxlan0 10.0.0.1 9", "vxgate: init: PHY_ADDR: 0.0.0.0 is the unspecified"),
+        ] {
+            let failure = config_of(line).expect_err(line);
+            assert!(failure.to_string().starts_with(message), "{line}: {failure}");
+        }
+    }
+}

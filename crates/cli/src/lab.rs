@@ -1,0 +1,107 @@
+//! `vxgate lab`: a whole Gate on one machine, in namespaces of its own.
+//!
+//! # Theory of operation
+//!
+//! ```text
+//!   vxgate lab ──exec──► the same, in new user (if not root), network and mount namespaces
+//!                          │ hosts, links, Gate peers, device          ground.rs
+//!                          │ vxgate up ... as a child in `you`
+//!                          └ each step: do it, look at it, print it    steps.rs
+//! ```
+//!
+//! The process keeps its number over the exec, so that a signal ends it; its children die with it, and the kernel takes
+//! down namespaces that nobody is in. Nothing is left behind, whatever happens.
+
+mod ground;
+mod steps;
+
+use std::env;
+use std::io::{self, Write};
+use std::process::Command;
+use std::time::Duration;
+
+use vxgate_sys::namespace::Unshare;
+use vxgate_testbed::{kernel_has_vxlan, tun_obstacle};
+
+use crate::args::LabArgs;
+use crate::failure::Failure;
+use ground::{GateKind, Ground};
+use steps::Steps;
+
+/// Set inside.
+const MARK: &str = "VXGATE_LAB";
+
+/// How long anything in the lab may take to happen before it counts as failed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Builds the lab, goes through its steps and prints what came of them.
+///
+/// # Errors
+/// The system refuses namespaces, the ground cannot be laid, or, with `--check`, a step did not hold.
+pub(crate) fn run(args: &LabArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    if env::var_os(MARK).is_none() {
+        return Err(enter());
+    }
+    lab(args, out).map_err(|error| Failure::failed("lab", format!("{error:#}")))?;
+    Ok(())
+}
+
+/// Starts this program again in namespaces of its own; returns only to say why it could not.
+fn enter() -> Failure {
+    let mut command = Command::new("/proc/self/exe");
+    command.args(env::args_os().skip(1)).env(MARK, "1");
+    let unshare = Unshare { die_with_parent: false, ..Unshare::for_caller() };
+    let error = unshare.exec(command);
+    let hint = error.hint();
+    Failure::failed("lab", error).with_hint(hint)
+}
+
+fn lab(args: &LabArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    if let Some(obstacle) = tun_obstacle() {
+        anyhow::bail!("{obstacle}");
+    }
+    let mut steps = Steps::new(out);
+    steps.map()?;
+    let mut ground = steps.step("hosts and links", || {
+        let ground = Ground::lay()?;
+        ground.serve_page()?;
+        Ok((ground, "you, vpc, gate-a, gate-b, device; a web page on the device".to_owned()))
+    })?;
+    let kind = if kernel_has_vxlan() && !args.user_space_peers { GateKind::Kernel } else { GateKind::Vxgate };
+    steps.step("Gate peers", || {
+        ground.open_gates(kind)?;
+        let made_of = match kind {
+            GateKind::Kernel => "the kernel's vxlan devices",
+            GateKind::Vxgate => "vxgate itself",
+        };
+        Ok(((), format!("{made_of}, VNI 10; they answer ARP for the device and route to it")))
+    })?;
+    let mut tunnel = steps.tunnel(&ground)?;
+    steps.arp(&ground)?;
+    steps.ping(&ground)?;
+    steps.page(&ground)?;
+    steps.peers(&ground)?;
+    steps.tables(&ground)?;
+    let failed = steps.failed();
+    if args.keep && failed == 0 {
+        steps.how_to_enter(&ground)?;
+        wait_for_the_end()?;
+    }
+    tunnel.end()?;
+    steps.end(failed, args.keep)?;
+    anyhow::ensure!(failed == 0 || !args.check, "{failed} of the steps above did not hold");
+    Ok(())
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+fn wait_for_the_end() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let kind = tokio::signal::unix::SignalKind::terminate();
+        let mut terminate = tokio::signal::unix::signal(kind)?;
+        tokio::select! {
+            ended = tokio::signal::ctrl_c() => ended,
+            _ = terminate.recv() => Ok(()),
+        }
+    })
+}

@@ -1,0 +1,346 @@
+//! The lab's steps: each is done, looked at and printed with what came of it and how long it took.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, UdpSocket};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
+use vxgate_codec::MacAddr;
+use vxgate_testbed::{Host, Ping, eventually, now, wait_for};
+
+use super::PATIENCE;
+use super::ground::{self, DEVICE, GATES, Ground, YOU, YOU_INNER};
+use crate::control::client::Client;
+use crate::control::runtime_dir::RuntimeDir;
+use crate::print::fdb::FdbPrinter;
+use crate::print::{self, Format, Style};
+
+const DEV: &str = "vxlan0";
+
+/// Prints the steps and counts those that did not hold.
+pub(super) struct Steps<'a> {
+    out: &'a mut dyn Write,
+    failed: usize,
+    style: Style,
+}
+
+impl<'a> Steps<'a> {
+    pub(super) fn new(out: &'a mut dyn Write) -> Steps<'a> {
+        Steps { out, failed: 0, style: Style::of_stdout() }
+    }
+
+    pub(super) const fn failed(&self) -> usize {
+        self.failed
+    }
+
+    /// The picture of what is built.
+    pub(super) fn map(&mut self) -> io::Result<()> {
+        let [(outer_a, inner_a), (outer_b, inner_b)] = GATES;
+        write!(
+            self.out,
+            "vxgate lab: a SORACOM Gate on this machine, in namespaces of its own
+
+  ┌─ you ──────────────────┐                ┌─ gate-a ───────────────┐
+  │ {DEV} {YOU_INNER:<16}│   ┌─ vpc ─┐    │ {outer_a:<15}        │
+  │   │ vxgate             │   │       ├────┤ {inner_a:<15}        ├──┐  ┌─ device ───┐
+  │ eth0 {YOU:<12}      ├───┤       │    └────────────────────────┘  ├──┤ {DEVICE:<10} │
+  └────────────────────────┘   │       │    ┌─ gate-b ───────────────┐  │  │ a web page │
+                               │       ├────┤ {outer_b:<15}        ├──┘  └────────────┘
+      VXLAN, VNI 10, UDP 4789  └───────┘    │ {inner_b:<15}        │
+                                            └────────────────────────┘
+"
+        )?;
+        self.out.write_all(b"\n")?;
+        self.out.flush()
+    }
+
+    /// Does a step that all others need: its failure ends the lab.
+    pub(super) fn step<T>(
+        &mut self,
+        name: &str,
+        body: impl FnOnce() -> anyhow::Result<(T, String)>,
+    ) -> anyhow::Result<T> {
+        let start = now();
+        match body() {
+            Ok((value, told)) => {
+                self.line(name, true, &told, start.elapsed())?;
+                Ok(value)
+            }
+            Err(error) => {
+                self.line(name, false, &format!("{error:#}"), start.elapsed())?;
+                Err(error.context(format!("{name} failed")))
+            }
+        }
+    }
+
+    /// Does a step whose failure is counted while the lab goes on.
+    fn look(&mut self, name: &str, body: impl FnOnce() -> anyhow::Result<(bool, String)>) -> io::Result<()> {
+        let start = now();
+        let (held, told) = body().unwrap_or_else(|error| (false, format!("{error:#}")));
+        self.failed += usize::from(!held);
+        self.line(name, held, &told, start.elapsed())
+    }
+
+    fn line(&mut self, name: &str, held: bool, told: &str, took: Duration) -> io::Result<()> {
+        let mark = if held { "ok    " } else { "FAILED" };
+        let mark = if held { self.style.good(mark) } else { self.style.bad(mark) };
+        writeln!(self.out, "  {mark} {name:<16} {told} ({} ms)", took.as_millis())?;
+        self.out.flush()
+    }
+
+    /// Starts the tunnel as a user does and waits until it answers.
+    pub(super) fn tunnel(&mut self, ground: &Ground) -> anyhow::Result<Tunnel> {
+        let [(outer_a, _), (outer_b, _)] = GATES;
+        let args = [
+            "up",
+            "--dev",
+            DEV,
+            "--local",
+            YOU,
+            "--address",
+            YOU_INNER,
+            "--peer",
+            outer_a,
+            "--peer",
+            outer_b,
+        ];
+        writeln!(self.out, "\n  you$ vxgate {}", args.join(" "))?;
+        self.step("tunnel up", || {
+            let start = now();
+            let mut command = ground.you.command("/proc/self/exe");
+            command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            let mut tunnel = Tunnel::start(command.spawn().context("vxgate cannot be started")?);
+            let dev = DEV.parse().expect("a device's name");
+            let status = wait_for(PATIENCE, || {
+                Client::connect(&RuntimeDir::from_environment(), &dev).ok()?.show().ok()
+            });
+            let Some(status) = status else {
+                let log = tunnel.log();
+                let _ = tunnel.end();
+                anyhow::bail!("it does not answer; it said:\n{log}");
+            };
+            let took = start.elapsed().as_millis();
+            let told = format!(
+                "{DEV} {YOU_INNER}, MTU {}, lane {}, {took} ms from start to answer",
+                status.mtu, status.lane
+            );
+            Ok((tunnel, told))
+        })
+    }
+
+    /// Sends something, so that the host asks who has the device's address, and looks at what it was told.
+    pub(super) fn arp(&mut self, ground: &Ground) -> io::Result<()> {
+        self.look("ARP", || {
+            ground.you.run(|| UdpSocket::bind("0.0.0.0:0")?.send_to(b"who are you?", (DEVICE, 9)))?;
+            let device: IpAddr = DEVICE.parse()?;
+            let mac = wait_for(PATIENCE, || {
+                let known = ground.you.netlink(async |netlink| netlink.neighbours().await).ok()?;
+                known.into_iter().find(|entry| entry.ip == device)?.mac
+            });
+            let Some(mac) = mac else { return Ok((false, format!("nobody answered for {DEVICE}"))) };
+            let mac = MacAddr::new(mac);
+            let behind = entries()?.into_iter().find(|entry| entry.mac == mac).map(|entry| entry.dst);
+            Ok(match behind {
+                Some(peer) => (true, format!("{DEVICE} is at {mac}, learned behind Gate peer {peer}")),
+                None => (false, format!("{DEVICE} is at {mac}, and behind no peer")),
+            })
+        })
+    }
+
+    /// Pings the device.
+    pub(super) fn ping(&mut self, ground: &Ground) -> io::Result<()> {
+        self.ping_one(&ground.you, DEVICE, &format!("ping {DEVICE}"))
+    }
+
+    /// Pings the Gate peers' inner addresses.
+    pub(super) fn peers(&mut self, ground: &Ground) -> io::Result<()> {
+        for (_, inner) in GATES {
+            self.ping_one(&ground.you, inner, &format!("ping {inner}"))?;
+        }
+        Ok(())
+    }
+
+    fn ping_one(&mut self, from: &Host, destination: &str, name: &str) -> io::Result<()> {
+        self.look(name, || {
+            let ping = Ping {
+                count: 5,
+                interval: Duration::from_millis(20),
+                timeout: PATIENCE,
+                ..Ping::new(destination.parse()?)
+            };
+            let report = from.run(|| ping.run())?;
+            let lost = 100 * (report.sent - report.received.min(report.sent)) / report.sent.max(1);
+            let times = report.min_mean_max().map_or_else(String::new, |(min, mean, max)| {
+                let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+                format!(", min/avg/max {:.2}/{:.2}/{:.2} ms", ms(min), ms(mean), ms(max))
+            });
+            let told = format!("{} of {} answered, {lost} % lost{times}", report.received, report.sent);
+            Ok((report.all_answered(), told))
+        })
+    }
+
+    /// Fetches the device's page through the tunnel.
+    pub(super) fn page(&mut self, ground: &Ground) -> io::Result<()> {
+        self.look("page", || {
+            let (status, page) = ground::fetch(&ground.you)?;
+            let title = page.split_once("<h1>").and_then(|(_, rest)| rest.split_once("</h1>"));
+            let title = title.map_or("no heading", |(title, _)| title);
+            let held = status == 200 && page.contains(DEVICE);
+            Ok((held, format!("http://{DEVICE}/ {status}, {} octets: \"{title}\"", page.len())))
+        })
+    }
+
+    /// The tables, as `vxgate show` and `vxgate fdb show` print them.
+    pub(super) fn tables(&mut self, _ground: &Ground) -> anyhow::Result<()> {
+        let dev = DEV.parse().expect("a device's name");
+        let status = Client::connect(&RuntimeDir::from_environment(), &dev)?.show()?;
+        let heard = status.peers.iter().filter(|peer| peer.last_heard_s.is_some()).count();
+        writeln!(self.out, "\n  you$ vxgate show")?;
+        let mut text = Vec::new();
+        print::show::write(&mut text, Format::Text(self.style), &[status])?;
+        self.indented(&text)?;
+        writeln!(self.out, "\n  you$ vxgate fdb show")?;
+        let mut text = Vec::new();
+        let mut printer = FdbPrinter::new(Format::Text(self.style), true, false);
+        for entry in entries()? {
+            printer.entry(&mut text, &dev, &entry)?;
+        }
+        printer.end(&mut text)?;
+        self.indented(&text)?;
+        writeln!(self.out)?;
+        self.look("tables", || {
+            Ok((heard == GATES.len(), format!("{heard} of {} peers heard", GATES.len())))
+        })?;
+        Ok(())
+    }
+
+    fn indented(&mut self, text: &[u8]) -> io::Result<()> {
+        for line in String::from_utf8_lossy(text).lines() {
+            writeln!(self.out, "  {line}")?;
+        }
+        Ok(())
+    }
+
+    /// How another terminal gets into each host.
+    pub(super) fn how_to_enter(&mut self, ground: &Ground) -> io::Result<()> {
+        let pid = std::process::id();
+        let user = if vxgate_sys::namespace::privileged()
+            && std::env::var_os("SUDO_UID").is_none()
+            && is_root_outside()
+        {
+            String::new()
+        } else {
+            format!(" --user=/proc/{pid}/ns/user --preserve-credentials")
+        };
+        writeln!(self.out, "\n  The lab stays up until Ctrl-C. From another terminal:")?;
+        for host in ground.hosts() {
+            writeln!(
+                self.out,
+                "    {:<7} nsenter{user} --mount=/proc/{pid}/ns/mnt --net={}",
+                host.name(),
+                host.path().display()
+            )?;
+        }
+        writeln!(self.out, "  and there, as `you`:  ping {DEVICE}    vxgate    vxgate fdb show")?;
+        self.out.flush()
+    }
+
+    /// What came of it, and where to go from here.
+    pub(super) fn end(&mut self, failed: usize, kept: bool) -> io::Result<()> {
+        if failed == 0 {
+            writeln!(self.out, "\n  Every step held. Nothing is left behind.")?;
+        } else {
+            writeln!(self.out, "\n  {failed} of the steps did not hold. Nothing is left behind.")?;
+        }
+        writeln!(self.out, "\n  Try next:")?;
+        if !kept {
+            writeln!(
+                self.out,
+                "    vxgate lab --keep         the same, and it stays: enter each host and look around"
+            )?;
+        }
+        writeln!(self.out, "    vxgate help up            the real thing: every option with its default")?;
+        writeln!(self.out, "    vxgate init ETH LOCAL ... the arguments of the Gate's own script")?;
+        self.out.flush()
+    }
+}
+
+/// Whether the user namespace is the machine's own: in a new one the map has one line for one user.
+fn is_root_outside() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+/// The whole forwarding database of the lab's tunnel.
+fn entries() -> anyhow::Result<Vec<crate::control::protocol::FdbEntry>> {
+    let mut entries = Vec::new();
+    let dev = DEV.parse().expect("a device's name");
+    Client::connect(&RuntimeDir::from_environment(), &dev)?.fdb_show(|entry| {
+        entries.push(entry);
+        Ok::<(), io::Error>(())
+    })??;
+    Ok(entries)
+}
+
+/// The tunnel as a child, and what it logs.
+pub(super) struct Tunnel {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Tunnel {
+    fn start(mut child: Child) -> Tunnel {
+        let log = Arc::new(Mutex::new(String::new()));
+        let reader = child.stderr.take().map(|mut stderr| {
+            let log = Arc::clone(&log);
+            thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(octets @ 1..) = stderr.read(&mut buffer) {
+                    let text = String::from_utf8_lossy(&buffer[..octets]).into_owned();
+                    log.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+                }
+            })
+        });
+        Tunnel { child, log, reader }
+    }
+
+    fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends it as an operator does, and makes sure that it has ended.
+    pub(super) fn end(&mut self) -> anyhow::Result<()> {
+        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
+            // One that has ended already needs no signal.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let mut ended = None;
+        if !eventually(PATIENCE, || {
+            ended = self.child.try_wait().ok().flatten();
+            ended.is_some()
+        }) {
+            self.child.kill()?;
+            ended = Some(self.child.wait()?);
+        }
+        if let Some(reader) = self.reader.take() {
+            // It ends with the pipe.
+            let _ = reader.join();
+        }
+        let ended = ended.expect("waited for above");
+        anyhow::ensure!(ended.success(), "the tunnel ended with {ended}; it said:\n{}", self.log());
+        Ok(())
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        // After `end` there is nobody left to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,86 @@
+//! `vxgate show`: a block for the tunnel and one for each peer, as `wg show` has them.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use super::style::Style;
+use super::units::{Ago, Count, Millis, Octets, Seconds};
+use super::{Format, JsonList};
+use crate::control::protocol::{PeerState, PeerStatus, TunnelStatus};
+
+/// Writes these tunnels; as JSON, a list with one object for each.
+pub(crate) fn write(out: &mut dyn Write, format: Format, tunnels: &[TunnelStatus]) -> io::Result<()> {
+    match format {
+        Format::Text(style) => {
+            for (index, tunnel) in tunnels.iter().enumerate() {
+                if index > 0 {
+                    writeln!(out)?;
+                }
+                tunnel_block(out, style, tunnel)?;
+                for peer in &tunnel.peers {
+                    writeln!(out)?;
+                    peer_block(out, style, peer)?;
+                }
+            }
+            Ok(())
+        }
+        Format::Json | Format::PrettyJson => {
+            let mut list = JsonList::new(format == Format::PrettyJson);
+            for tunnel in tunnels {
+                list.element(out, tunnel)?;
+            }
+            list.end(out)
+        }
+    }
+}
+
+fn tunnel_block(out: &mut dyn Write, style: Style, tunnel: &TunnelStatus) -> io::Result<()> {
+    writeln!(out, "{}: {}", style.name("tunnel"), style.name(&tunnel.dev))?;
+    line(out, "vni", tunnel.vni)?;
+    line(out, "local", format_args!("{} port {}", tunnel.local, tunnel.port))?;
+    line(out, "source port", &tunnel.source_port)?;
+    line(out, "mtu", tunnel.mtu)?;
+    line(out, "lane", format_args!("{}, {}", tunnel.lane, Count(tunnel.workers.into(), "worker")))?;
+    line(out, "offload", names(tunnel.offload.iter().filter(|(_, on)| **on).map(|(name, _)| name.clone())))?;
+    line(out, "uptime", Seconds(tunnel.uptime_s))?;
+    line(out, "fdb", format_args!("{} of {} entries", tunnel.fdb.entries, tunnel.fdb.limit))?;
+    traffic(out, "received", tunnel.rx.frames, tunnel.rx.octets)?;
+    traffic(out, "sent", tunnel.tx.frames, tunnel.tx.octets)?;
+    let drops = tunnel.drops.iter().filter(|(_, count)| **count > 0);
+    let drops = names(drops.map(|(reason, count)| format!("{count} {reason}")));
+    if drops == NONE { line(out, "drops", drops) } else { line(out, "drops", style.bad(drops)) }
+}
+
+fn peer_block(out: &mut dyn Write, style: Style, peer: &PeerStatus) -> io::Result<()> {
+    writeln!(out, "{}: {}", style.name("peer"), style.name(peer.ip))?;
+    let state = peer.state.name();
+    line(
+        out,
+        "state",
+        match peer.state {
+            PeerState::Up => style.good(state),
+            PeerState::Down => style.bad(state),
+            PeerState::Unknown => style.plain(state),
+        },
+    )?;
+    line(out, "last heard", Ago(peer.last_heard_s))?;
+    line(out, "round trip", Millis(peer.rtt_us))?;
+    line(out, "macs", peer.macs)?;
+    traffic(out, "received", peer.rx_frames, peer.rx_octets)?;
+    traffic(out, "sent", peer.tx_frames, peer.tx_octets)
+}
+
+fn traffic(out: &mut dyn Write, label: &str, frames: u64, octets: u64) -> io::Result<()> {
+    line(out, label, format_args!("{}, {}", Count(frames, "frame"), Octets(octets)))
+}
+
+fn line(out: &mut dyn Write, label: &str, value: impl Display) -> io::Result<()> {
+    writeln!(out, "  {:<13}{value}", format!("{label}:"))
+}
+
+const NONE: &str = "none";
+
+fn names(names: impl Iterator<Item = String>) -> String {
+    let names: Vec<_> = names.collect();
+    if names.is_empty() { NONE.to_owned() } else { names.join(", ") }
+}

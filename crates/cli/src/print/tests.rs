@@ -1,0 +1,260 @@
+//! Listings against what they shall look like, and against `bridge` itself where it is installed.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::config::values::DeviceName;
+use crate::control::protocol::{EntryState, FdbEntry, FdbFill, PeerState, PeerStatus, Traffic, TunnelStatus};
+
+/// The seed's tunnel, with two Gate peers of which one is dead.
+pub(crate) fn tunnel() -> TunnelStatus {
+    TunnelStatus {
+        dev: "vxlan0".to_owned(),
+        vni: 10,
+        local: "172.21.0.100".parse().unwrap(),
+        port: 4789,
+        source_port: "4789".to_owned(),
+        mtu: 1450,
+        lane: "socket".to_owned(),
+        offload: BTreeMap::from([("udp-gso".to_owned(), false), ("tap-vnet-hdr".to_owned(), true)]),
+        workers: 1,
+        pid: 4711,
+        uptime_s: 3723,
+        peers: vec![
+            PeerStatus {
+                ip: "100.64.158.4".parse().unwrap(),
+                state: PeerState::Up,
+                last_heard_s: Some(3),
+                rtt_us: Some(1234),
+                macs: 2,
+                rx_frames: 12,
+                rx_octets: 1229,
+                tx_frames: 1,
+                tx_octets: 42,
+            },
+            PeerStatus {
+                ip: "100.64.158.132".parse().unwrap(),
+                state: PeerState::Unknown,
+                last_heard_s: None,
+                rtt_us: None,
+                macs: 0,
+                rx_frames: 0,
+                rx_octets: 0,
+                tx_frames: 1,
+                tx_octets: 42,
+            },
+        ],
+        fdb: FdbFill { entries: 4, limit: 16384 },
+        rx: Traffic { frames: 12, octets: 1229 },
+        tx: Traffic { frames: 2, octets: 84 },
+        drops: BTreeMap::from([
+            ("stranger".to_owned(), 3),
+            ("runt".to_owned(), 0),
+            ("wrong-vni".to_owned(), 1),
+        ]),
+    }
+}
+
+fn entry(mac: &str, dst: &str, state: EntryState) -> FdbEntry {
+    FdbEntry {
+        mac: mac.parse().unwrap(),
+        dst: dst.parse().unwrap(),
+        port: None,
+        vni: None,
+        used: 0,
+        updated: 0,
+        state,
+    }
+}
+
+/// One entry of each kind.
+fn entries() -> Vec<FdbEntry> {
+    vec![
+        entry("02:00:00:00:00:02", "10.0.0.1", EntryState::Dynamic),
+        FdbEntry {
+            port: Some(8472),
+            vni: vxgate_codec::Vni::new(77),
+            ..entry("02:00:00:00:00:01", "10.0.0.1", EntryState::Static)
+        },
+        entry("00:00:00:00:00:00", "100.64.158.4", EntryState::Permanent),
+        entry("00:00:00:00:00:00", "100.64.158.132", EntryState::Permanent),
+    ]
+}
+
+fn text(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> String {
+    let mut out = Vec::new();
+    write(&mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn fdb(format: Format, with_device: bool, statistics: bool, entries: &[FdbEntry]) -> String {
+    let dev: DeviceName = "vx0".parse().unwrap();
+    text(|out| {
+        let mut printer = FdbPrinter::new(format, with_device, statistics);
+        for entry in entries {
+            printer.entry(out, &dev, entry)?;
+        }
+        printer.end(out)
+    })
+}
+
+use super::fdb::FdbPrinter;
+
+const PLAIN: Format = Format::Text(Style::PLAIN);
+
+#[test]
+fn show_is_a_block_for_the_tunnel_and_one_for_each_peer() {
+    let expected = "\
+tunnel: vxlan0
+  vni:         10
+  local:       172.21.0.100 port 4789
+  source port: 4789
+  mtu:         1450
+  lane:        socket, 1 worker
+  offload:     tap-vnet-hdr
+  uptime:      1 hour, 2 minutes, 3 seconds
+  fdb:         4 of 16384 entries
+  received:    12 frames, 1.20 KiB
+  sent:        2 frames, 84 B
+  drops:       3 stranger, 1 wrong-vni
+
+peer: 100.64.158.4
+  state:       up
+  last heard:  3 seconds ago
+  round trip:  1.234 ms
+  macs:        2
+  received:    12 frames, 1.20 KiB
+  sent:        1 frame, 42 B
+
+peer: 100.64.158.132
+  state:       unknown
+  last heard:  never
+  round trip:  -
+  macs:        0
+  received:    0 frames, 0 B
+  sent:        1 frame, 42 B
+";
+    assert_eq!(text(|out| show::write(out, PLAIN, &[tunnel()])), expected);
+    let none =
+        TunnelStatus { drops: BTreeMap::new(), offload: BTreeMap::new(), peers: Vec::new(), ..tunnel() };
+    let two = text(|out| show::write(out, PLAIN, &[none.clone(), none]));
+    assert!(
+        two.contains("  offload:     none\n") && two.contains("  drops:       none\n\ntunnel: vxlan0\n"),
+        "{two}"
+    );
+}
+
+#[test]
+fn show_as_json_is_a_list_of_tunnels() {
+    let compact = text(|out| show::write(out, Format::Json, &[tunnel()]));
+    assert_eq!(compact.lines().count(), 1);
+    assert_eq!(serde_json::from_str::<Vec<TunnelStatus>>(&compact).unwrap(), [tunnel()]);
+    let pretty = text(|out| show::write(out, Format::PrettyJson, &[tunnel(), tunnel()]));
+    assert_eq!(serde_json::from_str::<Vec<TunnelStatus>>(&pretty).unwrap(), [tunnel(), tunnel()]);
+    assert_eq!(pretty, serde_json::to_string_pretty(&[tunnel(), tunnel()]).unwrap() + "\n");
+    assert_eq!(text(|out| show::write(out, Format::Json, &[])), "[]\n");
+    assert_eq!(text(|out| show::write(out, Format::PrettyJson, &[])), "[]\n");
+}
+
+#[test]
+fn peers_are_a_table_or_a_list() {
+    let tunnels = [("vxlan0".parse().unwrap(), tunnel().peers)];
+    let expected = "\
+peer            dev     state    last heard     round trip  macs  received            sent
+100.64.158.4    vxlan0  up       3 seconds ago  1.234 ms    2     12 frames, 1.20 KiB  1 frame, 42 B
+100.64.158.132  vxlan0  unknown  never          -           0     0 frames, 0 B        1 frame, 42 B
+"
+    .replace("received            sent", "received             sent");
+    assert_eq!(text(|out| peers::write(out, PLAIN, &tunnels)), expected);
+    let json: serde_json::Value =
+        serde_json::from_str(&text(|out| peers::write(out, Format::Json, &tunnels))).unwrap();
+    assert_eq!(json[0]["dev"], "vxlan0");
+    assert_eq!(json[1]["ip"], "100.64.158.132");
+    assert_eq!(json[1]["last_heard_s"], serde_json::Value::Null);
+}
+
+#[test]
+fn fdb_lines_are_those_of_bridge() {
+    assert_eq!(
+        fdb(PLAIN, false, false, &entries()),
+        "02:00:00:00:00:02 dst 10.0.0.1 self \n\
+         02:00:00:00:00:01 dst 10.0.0.1 port 8472 vni 77 self static\n\
+         00:00:00:00:00:00 dst 100.64.158.4 self permanent\n\
+         00:00:00:00:00:00 dst 100.64.158.132 self permanent\n"
+    );
+    assert_eq!(
+        fdb(PLAIN, true, true, &entries()[1..2]),
+        "02:00:00:00:00:01 dev vx0 dst 10.0.0.1 port 8472 vni 77 used 0/0 self static\n"
+    );
+    assert_eq!(
+        fdb(Format::Json, false, true, &entries()[2..3]),
+        "[{\"mac\":\"00:00:00:00:00:00\",\"dst\":\"100.64.158.4\",\"used\":0,\"updated\":0,\"flags\":[\"self\"],\
+         \"state\":\"permanent\"}]\n"
+    );
+    assert_eq!(
+        (fdb(PLAIN, false, false, &[]), fdb(Format::Json, false, false, &[])),
+        (String::new(), "[]\n".to_owned())
+    );
+}
+
+/// What one line of JSON of `bridge` and of ours mean, key order aside.
+fn parsed(json: &str) -> serde_json::Value {
+    serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"))
+}
+
+/// The kernel's device in a namespace of its own holds [`entries`]; `bridge` shows them.
+#[test]
+fn fdb_output_equals_that_of_bridge_on_the_kernels_device() {
+    use std::process::Command;
+
+    let script = format!(
+        "set -e
+         ip link set lo up
+         ip link add vx0 type vxlan id 10 local 127.0.0.1 dstport 4789
+         ip link set vx0 up
+         {}
+         for flags in '' '-s' '-j' '-s -j'; do
+             bridge $flags fdb show dev vx0; echo ===; bridge $flags fdb show; echo ===
+         done",
+        // `bridge` shows the newest remote of an address last, and the newest address first.
+        "bridge fdb append 00:00:00:00:00:00 dev vx0 dst 100.64.158.4
+         bridge fdb append 00:00:00:00:00:00 dev vx0 dst 100.64.158.132
+         bridge fdb add 02:00:00:00:00:01 dev vx0 dst 10.0.0.1 port 8472 vni 77 self static
+         bridge fdb add 02:00:00:00:00:02 dev vx0 dst 10.0.0.1 dynamic"
+    );
+    let output = Command::new("unshare").args(["--net", "--map-root-user", "sh", "-c", &script]).output();
+    let shown = match output {
+        Ok(output) if output.status.success() => String::from_utf8(output.stdout).unwrap(),
+        missing => {
+            let required = std::env::var_os("REQUIRE_NETNS").is_some_and(|value| value == "1");
+            assert!(!required, "REQUIRE_NETNS=1, and the kernel's device cannot be had: {missing:?}");
+            println!("skipped: needs unshare, iproute2 and the kernel's vxlan device: {missing:?}");
+            return;
+        }
+    };
+    let sorted = |text: &str| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let mut shown = shown.split("===\n");
+    for (format, statistics) in [(PLAIN, false), (PLAIN, true), (Format::Json, false), (Format::Json, true)] {
+        for with_device in [false, true] {
+            let theirs = shown.next().unwrap();
+            let ours = fdb(format, with_device, statistics, &entries());
+            if format == PLAIN {
+                assert_eq!(sorted(&ours), sorted(theirs));
+            } else {
+                let list = |json: &str| {
+                    let list = parsed(json);
+                    let mut list: Vec<_> = list.as_array().unwrap().iter().map(ToString::to_string).collect();
+                    list.sort();
+                    list
+                };
+                assert_eq!(list(&ours), list(theirs));
+                let keys = |json: &str| json[..json.find('}').unwrap()].to_owned();
+                assert_eq!(keys(&ours).split('"').nth(1), keys(theirs).split('"').nth(1), "the first key");
+            }
+        }
+    }
+}

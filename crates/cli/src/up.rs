@@ -1,0 +1,167 @@
+//! `vxgate up`: one tunnel, from its configuration to its end.
+//!
+//! ```text
+//!   lock ─► plan (look the host over) ─► sockets, device, addresses, routes ─► threads ─► control socket ─► up
+//!                                                                                                          │
+//!   nothing left ◄── drop: device, addresses, routes, sockets ◄── threads stopped ◄── signal, down, end ◄──┘
+//! ```
+
+mod error;
+mod plan;
+mod port_owner;
+mod serve;
+mod tunnel;
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use vxgate_core::Event;
+use vxgate_forwarder::Forwarder;
+use vxgate_netlink::Netlink;
+
+use crate::config::UpConfig;
+use crate::config::values::SourcePort;
+use crate::control::runtime_dir::RuntimeDir;
+use crate::control::server::{Limits, Listener};
+use crate::failure::Failure;
+use error::UpError;
+use plan::Plan;
+use serve::{About, Tenant};
+use tunnel::Tunnel;
+
+/// Runs the tunnel until it is told to end.
+///
+/// # Errors
+/// It did not come up, or it ended by itself. Nothing is left of it in either case.
+pub(crate) fn run(config: UpConfig) -> Result<(), Failure> {
+    let what = format!("tunnel {}", config.dev);
+    log_to_stderr();
+    // The lock comes first: what follows would otherwise be in the way of a tunnel that runs.
+    let listener = Listener::bind(&RuntimeDir::from_environment(), &config.dev)
+        .map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(&what, UpError::Start(error)))?;
+    let ended = runtime.block_on(tunnel(&config, &listener));
+    ended.map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))
+}
+
+async fn tunnel(config: &UpConfig, listener: &Listener) -> Result<(), UpError> {
+    let started = now();
+    let mut signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    let [terminate, interrupt] = signals.each_mut();
+    let terminate = terminate.as_mut().map_err(|error| UpError::Start(error.kind().into()))?;
+    let interrupt = interrupt.as_mut().map_err(|error| UpError::Start(error.kind().into()))?;
+
+    let netlink = Netlink::open()?;
+    let plan = Plan::make(&netlink, config).await?;
+    for notice in config.notices.iter().chain(&plan.notices) {
+        tracing::warn!("{notice}");
+    }
+    let tunnel = Tunnel::start(&netlink, config, &plan).await?;
+    let tenant = Arc::new(Tenant {
+        control: tunnel.forwarder.control(),
+        about: About {
+            dev: tunnel.dev.clone(),
+            vni: config.vni.get(),
+            local: tunnel.local.ip(),
+            port: tunnel.local.port(),
+            source_port: config.source_port.to_string(),
+            virtio_header: tunnel.virtio_header,
+            is_v6: tunnel.local.is_ipv6(),
+            started,
+        },
+        down: Notify::new(),
+    });
+    announce(config, &plan, &tunnel, started.elapsed());
+
+    let reason = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        () = tenant.down.notified() => "vxgate down",
+        ended = listener.serve(Arc::clone(&tenant), Limits::default()) => {
+            let Err(error) = ended;
+            return Err(UpError::Start(error));
+        }
+        () = watch(&tunnel.forwarder) => "the forwarder",
+    };
+    tracing::info!(dev = tunnel.dev, reason, "ending");
+    match tunnel.forwarder.stop() {
+        // A TAP whose device is gone (drivers/net/tun.c).
+        Err(error) if rustix::io::Errno::from_io_error(&error.source) == Some(rustix::io::Errno::BADFD) => {
+            Err(UpError::DeviceGone { dev: tunnel.dev })
+        }
+        ended => Ok(ended?),
+    }
+}
+
+/// One line that says what came up, for people and for the journal.
+fn announce(config: &UpConfig, plan: &Plan, tunnel: &Tunnel, after: Duration) {
+    let addresses: Vec<String> = config.addresses.iter().map(ToString::to_string).collect();
+    let peers: Vec<String> = config.peers.iter().map(ToString::to_string).collect();
+    let source_port = match &config.source_port {
+        SourcePort::Fixed(port) if *port == config.port => String::new(),
+        SourcePort::Fixed(_) | SourcePort::Hash(_) => format!(", source port {}", config.source_port),
+    };
+    tracing::info!(
+        "{} is up: VNI {}, {} -> {}{source_port}, address {}, MTU {}, after {} ms",
+        tunnel.dev,
+        config.vni,
+        tunnel.local,
+        if peers.is_empty() { "nobody".to_owned() } else { peers.join(" ") },
+        if addresses.is_empty() { "none".to_owned() } else { addresses.join(" ") },
+        plan.mtu,
+        after.as_millis(),
+    );
+}
+
+/// Logs what the segment tells, until the forwarder ends by itself.
+async fn watch(forwarder: &Forwarder) {
+    let news = Arc::new(Notify::new());
+    let teller = Arc::clone(&news);
+    forwarder.on_news(move || teller.notify_one());
+    loop {
+        while let Some(event) = forwarder.poll_event() {
+            match event {
+                Event::Learned { mac, dst } => tracing::debug!(%mac, %dst, "learned"),
+                Event::Moved { mac, from, to } => tracing::debug!(%mac, %from, %to, "moved"),
+                Event::Aged { mac, dst } => tracing::debug!(%mac, %dst, "aged"),
+            }
+        }
+        if forwarder.is_stopping() {
+            return;
+        }
+        news.notified().await;
+    }
+}
+
+/// An error with all its causes, as one sentence.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let why = error.to_string();
+        if !text.contains(&why) {
+            text = format!("{text}: {why}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The edge where time enters the daemon.
+#[expect(clippy::disallowed_methods, reason = "the daemon is an edge where time enters")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("VXGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    // One who set a subscriber already wants that one.
+    let _ = log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init();
+}

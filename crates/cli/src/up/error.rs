@@ -1,0 +1,126 @@
+//! Why a tunnel does not come up, and what the operator can do.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use thiserror::Error;
+use vxgate_forwarder::ForwarderError;
+use vxgate_sys::tap::TapError;
+
+/// Why a tunnel does not come up, or ends.
+#[derive(Debug, Error)]
+pub(crate) enum UpError {
+    /// A link of the device's name exists.
+    #[error("a device named {dev} exists already{}", kind.as_ref().map_or(String::new(), |kind| format!(" ({kind})")))]
+    NameTaken { dev: String, kind: Option<String> },
+    /// `--underlay` names no link.
+    #[error("--underlay {name}: there is no such device")]
+    NoUnderlay { name: String, names: Vec<String> },
+    /// `--local` is no address of this host.
+    #[error("--local {local} is no address of this host")]
+    LocalNotHere { local: IpAddr, here: Vec<IpAddr> },
+    /// Nothing says what the outer address is.
+    #[error("no --local, and neither a peer's route nor --underlay tells this host's outer address")]
+    NoLocal,
+    /// The routing table has no way to a peer.
+    #[error("no route to peer {peer}")]
+    NoRoute { peer: IpAddr },
+    /// A peer is this host.
+    #[error("peer {peer} is an address of this host")]
+    PeerIsHere { peer: IpAddr },
+    /// The tunnel's own datagrams would go into the tunnel.
+    #[error("--{option} {network} holds peer {peer}: the tunnel's own datagrams would go into the tunnel")]
+    Loop { option: &'static str, network: IpNet, peer: IpAddr },
+    /// An address or its network is on another link.
+    #[error("--address {address} overlaps {other} of {link}")]
+    AddressOverlaps { address: IpNet, other: IpNet, link: String },
+    /// The underlay carries no frame worth the name.
+    #[error("the underlay's MTU of {outer} leaves no room behind {overhead} octets of headers")]
+    UnderlayTooSmall { outer: u32, overhead: u32 },
+    /// The TAP device cannot be made.
+    #[error(transparent)]
+    Tap(#[from] TapError),
+    /// The UDP port is taken.
+    #[error("UDP port {} of {} is taken{}", address.port(), address.ip(), owner.as_ref().map_or(String::new(), |owner| format!(" by {owner}")))]
+    PortTaken { address: SocketAddr, owner: Option<String> },
+    /// A socket cannot be opened.
+    #[error("cannot open the underlay's socket at {address}")]
+    Socket { address: SocketAddr, source: io::Error },
+    /// The device cannot be set up.
+    #[error(transparent)]
+    Netlink(#[from] vxgate_netlink::Error),
+    /// A peer cannot be taken in.
+    #[error("peer {peer}")]
+    Peer { peer: IpAddr, source: vxgate_core::ControlError },
+    /// The threads cannot be started, or a descriptor is missing.
+    #[error("cannot start")]
+    Start(#[source] io::Error),
+    /// The device was deleted under the tunnel.
+    #[error("device {dev} is gone: somebody deleted it")]
+    DeviceGone { dev: String },
+    /// A direction ended by itself.
+    #[error(transparent)]
+    Forwarder(#[from] ForwarderError),
+}
+
+impl UpError {
+    /// What the operator can do, where something can be said.
+    pub(crate) fn hint(&self) -> Option<String> {
+        Some(match self {
+            UpError::NameTaken { dev, kind } => match kind.as_deref() {
+                Some("vxlan") => format!("remove the kernel's device (ip link del {dev}), or choose another name with --dev"),
+                _ => "choose another name with --dev".to_owned(),
+            },
+            UpError::NoUnderlay { names, .. } => format!("this host has {}", listed(names)),
+            UpError::LocalNotHere { here, .. } if here.is_empty() => {
+                "give the underlay's device its address first".to_owned()
+            }
+            UpError::LocalNotHere { here, .. } => format!("this host has {}", listed(here)),
+            UpError::NoLocal => "say --local IP: the address that the peers know this host by".to_owned(),
+            UpError::NoRoute { peer } => {
+                format!("add one first, as in `ip route add {peer} via ROUTER`; for a Gate peer, join the VPG to the VPC")
+            }
+            UpError::PeerIsHere { .. } => "a peer is another host; this host's own address is --local".to_owned(),
+            UpError::Loop { network, .. } => format!(
+                "use networks that leave the peers out, or route the peer outside by a prefix longer than /{}",
+                network.prefix_len()
+            ),
+            UpError::AddressOverlaps { link, .. } => {
+                format!("take the address off {link} first, or check it against the Gate's innerIpAddress and netmask")
+            }
+            UpError::UnderlayTooSmall { .. } => "raise the MTU of the underlay's device".to_owned(),
+            UpError::PortTaken { .. } => {
+                "stop its owner, or give each tunnel a --local address or a --port of its own".to_owned()
+            }
+            UpError::Socket { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "run as root, or with CAP_NET_RAW for --underlay and CAP_NET_BIND_SERVICE for ports below 1024".to_owned()
+            }
+            UpError::Netlink(error) if error.is_denied() => {
+                "run as root, or grant CAP_NET_ADMIN (docker run --cap-add NET_ADMIN)".to_owned()
+            }
+            UpError::Tap(_)
+            | UpError::Socket { .. }
+            | UpError::Netlink(_)
+            | UpError::Peer { .. }
+            | UpError::Start(_)
+            | UpError::DeviceGone { .. }
+            | UpError::Forwarder(_) => return None,
+        })
+    }
+}
+
+/// The first few of a list, as a sentence has them.
+fn listed<T: ToString>(items: &[T]) -> String {
+    let mut text = String::new();
+    for (index, item) in items.iter().take(8).enumerate() {
+        let separator = if index == 0 { "" } else { ", " };
+        // A String takes all that is written to it.
+        let _ = write!(text, "{separator}{}", item.to_string());
+    }
+    if items.len() > 8 {
+        text.push_str(", ...");
+    }
+    text
+}

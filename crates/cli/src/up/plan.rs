@@ -1,0 +1,204 @@
+//! What a tunnel needs of this host, looked up and checked before anything is made.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use vxgate_netlink::{Address, Link, Netlink, Route};
+
+use super::error::UpError;
+use crate::config::values::Mtu;
+use crate::config::{Family, UpConfig};
+
+/// Octets of outer headers: Ethernet (inner) 14, VXLAN 8, UDP 8, IPv4 20 or IPv6 40 (RFC 7348, section 5).
+const OVERHEAD_V4: u32 = 50;
+const OVERHEAD_V6: u32 = 70;
+
+/// The largest MTU that `auto` gives towards Gate peers: what a path of Ethernet's 1500 octets carries. A VPC's jumbo
+/// frames end at the VPG, whose own links no host can ask.
+const GATE_MTU: u32 = 1450;
+
+/// The smallest MTU that a device may have (`ETH_MIN_MTU`, linux/if_ether.h).
+const MTU_MIN: u32 = 68;
+
+/// What was found out.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// This host's outer address.
+    pub(crate) local: IpAddr,
+    /// The device's MTU.
+    pub(crate) mtu: u32,
+    /// Index of the link that carries the underlay, 0 where nothing says which.
+    pub(crate) underlay: u32,
+    /// What the operator should know and is no error.
+    pub(crate) notices: Vec<String>,
+}
+
+impl Plan {
+    /// Looks the host over.
+    pub(crate) async fn make(netlink: &Netlink, config: &UpConfig) -> Result<Plan, UpError> {
+        let links = netlink.links().await?;
+        if let Some(taken) = links.iter().find(|link| link.name == config.dev.as_str()) {
+            return Err(UpError::NameTaken { dev: taken.name.clone(), kind: taken.kind.clone() });
+        }
+        let underlay = match &config.underlay {
+            None => None,
+            Some(name) => match links.iter().find(|link| link.name == name.as_str()) {
+                Some(link) => Some(link),
+                None => {
+                    let names = links.iter().map(|link| link.name.clone()).collect();
+                    return Err(UpError::NoUnderlay { name: name.to_string(), names });
+                }
+            },
+        };
+        let addresses = netlink.addresses().await?;
+        let routes = netlink.routes().await?;
+        let mut notices = Vec::new();
+        let mut first_route = None;
+        for &peer in config.peers.iter().filter(|peer| !peer.is_multicast()) {
+            let route = route_to(netlink, peer, underlay.is_some()).await?;
+            if first_route.is_none() {
+                first_route = route;
+            }
+        }
+        let local = local(config, &addresses, underlay, first_route.as_ref())?;
+        check_loops(config, &routes)?;
+        check_overlaps(config, &addresses, &links, &mut notices)?;
+
+        let carrier = underlay.or_else(|| {
+            let index = first_route.as_ref().and_then(|route| route.link)?;
+            links.iter().find(|link| link.index == index)
+        });
+        let path_mtu = first_route.as_ref().and_then(|route| route.mtu);
+        let mtu = mtu(config, carrier, path_mtu, &mut notices)?;
+        if let Some(link) = carrier.filter(|link| !link.up) {
+            notices.push(format!("{} is down: nothing leaves until it is up", link.name));
+        }
+        Ok(Plan { local, mtu, underlay: carrier.map_or(0, |link| link.index), notices })
+    }
+}
+
+/// The way to a peer; none where the link is given and the routing table has nothing to say.
+async fn route_to(netlink: &Netlink, peer: IpAddr, link_given: bool) -> Result<Option<Route>, UpError> {
+    match netlink.route_lookup(peer).await {
+        Ok(route) if route.local => Err(UpError::PeerIsHere { peer }),
+        Ok(route) => Ok(Some(route)),
+        Err(error) if error.is_unreachable() && link_given && is_link_local(peer) => Ok(None),
+        Err(error) if error.is_unreachable() => Err(UpError::NoRoute { peer }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+/// The outer address: given, or what the route to the first peer would use, or the underlay's own.
+fn local(
+    config: &UpConfig,
+    addresses: &[Address],
+    underlay: Option<&Link>,
+    route: Option<&Route>,
+) -> Result<IpAddr, UpError> {
+    let of_family = |ip: &IpAddr| match config.family {
+        Family::V4 => ip.is_ipv4(),
+        Family::V6 => ip.is_ipv6(),
+    };
+    if let Some(local) = config.local {
+        if addresses.iter().any(|address| address.ip.addr() == local) {
+            return Ok(local);
+        }
+        let here = addresses.iter().map(|address| address.ip.addr());
+        let here = here.filter(|ip| of_family(ip) && !ip.is_loopback()).collect();
+        return Err(UpError::LocalNotHere { local, here });
+    }
+    let on_underlay = underlay.and_then(|link| {
+        let mut own = addresses.iter().filter(|address| address.link == link.index);
+        own.find(|address| of_family(&address.ip.addr())).map(|address| address.ip.addr())
+    });
+    on_underlay.or_else(|| route.and_then(|route| route.source)).ok_or(UpError::NoLocal)
+}
+
+/// Refuses a network that would send the tunnel's own datagrams into the tunnel.
+fn check_loops(config: &UpConfig, routes: &[Route]) -> Result<(), UpError> {
+    let into_tunnel = config.addresses.iter().map(|address| ("address", address.trunc()));
+    let into_tunnel = into_tunnel.chain(config.routes.iter().map(|route| ("route", *route)));
+    for (option, network) in into_tunnel {
+        for &peer in config.peers.iter().filter(|peer| network.contains(*peer)) {
+            let best = routes.iter().filter(|route| route.prefix.contains(&peer));
+            let best = best.map(|route| route.prefix.prefix_len()).max().unwrap_or(0);
+            // A longer prefix keeps the way to the peer outside, whatever is routed into the tunnel.
+            if best <= network.prefix_len() {
+                return Err(UpError::Loop { option, network, peer });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses an address that is here already and a network that another link has; tells of others that overlap.
+fn check_overlaps(
+    config: &UpConfig,
+    addresses: &[Address],
+    links: &[Link],
+    notices: &mut Vec<String>,
+) -> Result<(), UpError> {
+    for &address in &config.addresses {
+        for other in addresses.iter().filter(|other| other.ip.prefix_len() < max_prefix(other.ip)) {
+            let link = links.iter().find(|link| link.index == other.link);
+            let link = link.map_or_else(|| format!("link {}", other.link), |link| link.name.clone());
+            if other.ip.addr() == address.addr() || other.ip.trunc() == address.trunc() {
+                return Err(UpError::AddressOverlaps { address, other: other.ip, link });
+            }
+            if other.ip.contains(&address.trunc()) {
+                notices.push(format!(
+                    "{} of {link} holds {}: what was reached there by {link} now goes into the tunnel",
+                    other.ip.trunc(),
+                    address.trunc()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn max_prefix(network: IpNet) -> u8 {
+    match network {
+        // An address that stands alone claims no network.
+        IpNet::V4(_) => 33,
+        IpNet::V6(_) => 129,
+    }
+}
+
+fn mtu(
+    config: &UpConfig,
+    carrier: Option<&Link>,
+    path_mtu: Option<u32>,
+    notices: &mut Vec<String>,
+) -> Result<u32, UpError> {
+    let overhead = match config.family {
+        Family::V4 => OVERHEAD_V4,
+        Family::V6 => OVERHEAD_V6,
+    };
+    // Without a link to ask, Ethernet's own.
+    let outer = carrier.map_or(1500, |link| link.mtu).min(path_mtu.unwrap_or(u32::MAX));
+    let room = outer.saturating_sub(overhead);
+    match config.mtu {
+        Mtu::Auto if room < MTU_MIN => Err(UpError::UnderlayTooSmall { outer, overhead }),
+        Mtu::Auto if config.peers.iter().any(|peer| IpNet::V4(vxgate_gate::VPG_RANGE).contains(peer)) => {
+            Ok(room.min(GATE_MTU))
+        }
+        Mtu::Auto => Ok(room.min(u32::from(*crate::config::values::MTU_OCTETS.end()))),
+        Mtu::Octets(octets) => {
+            if u32::from(octets) > room {
+                notices.push(format!(
+                    "--mtu {octets} is more than the {room} octets that the underlay's MTU of {outer} leaves: longer \
+                     packets are dropped (too-big)"
+                ));
+            }
+            Ok(octets.into())
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What the control socket's requests do to the running tunnel.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot};
+use vxgate_core::{
+    ControlError, Counts, DropReason, EntryState as CoreState, EntryStates, EntryView,
+    FlushFilter as CoreFilter, PageCursor, PeerView, Remote, Segment, Timestamp,
+};
+use vxgate_forwarder::{Control, Ended};
+
+use crate::control::protocol::{
+    EntryState, FdbEntry, FdbFill, FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, PeerState, PeerStatus,
+    Refusal, Traffic, TunnelStatus,
+};
+use crate::control::server::Handler;
+
+/// The lane of a TAP and UDP sockets, the only one there is.
+const LANE: &str = "socket";
+
+/// A peer counts as up while it was heard within this time. There are no probes yet, so that silence proves nothing: a peer
+/// is never called down.
+const HEARD_LATELY: Duration = Duration::from_secs(60);
+
+/// The tunnel as the control socket sees it.
+pub(super) struct Tenant {
+    pub(super) control: Control,
+    pub(super) about: About,
+    /// Told when a client wants the tunnel to end.
+    pub(super) down: Notify,
+}
+
+/// What does not change while the tunnel runs.
+#[derive(Clone)]
+pub(super) struct About {
+    pub(super) dev: String,
+    pub(super) vni: u32,
+    pub(super) local: IpAddr,
+    pub(super) port: u16,
+    pub(super) source_port: String,
+    pub(super) virtio_header: bool,
+    pub(super) is_v6: bool,
+    pub(super) started: Instant,
+}
+
+impl Tenant {
+    /// Has the tunnel's thread answer, between two batches.
+    async fn ask<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Segment, Timestamp) -> R + Send + 'static,
+    ) -> Result<R, Refusal> {
+        let ending = || Refusal::new("the tunnel is ending");
+        let (answer, answered) = oneshot::channel();
+        let reply = move |value| {
+            // Who asked may have given up.
+            let _ = answer.send(value);
+        };
+        self.control.send(look, reply).map_err(|Ended| ending())?;
+        answered.await.map_err(|_| ending())
+    }
+
+    /// As [`Tenant::ask`], for what the segment may refuse.
+    async fn change(
+        &self,
+        change: impl FnOnce(&mut Segment, Timestamp) -> Result<(), ControlError> + Send + 'static,
+    ) -> Result<(), Refusal> {
+        self.ask(change).await?.map_err(refusal)
+    }
+
+    /// Refuses an outer address that the underlay's sockets cannot send to.
+    fn check_family(&self, ip: IpAddr) -> Result<(), Refusal> {
+        if ip.to_canonical().is_ipv6() == self.about.is_v6 {
+            return Ok(());
+        }
+        let (ours, hint) = if self.about.is_v6 { ("IPv6", "an IPv6") } else { ("IPv4", "an IPv4") };
+        Err(Refusal::new(format!("{ip} cannot be reached: the tunnel's underlay is {ours}"))
+            .with_hint(format!("give {hint} address, or start another tunnel for the other family")))
+    }
+}
+
+impl Handler for Tenant {
+    async fn show(&self) -> Result<TunnelStatus, Refusal> {
+        let (peers, counts, limit, at) = self
+            .ask(|segment, now| {
+                let peers: Vec<PeerView> = segment.peers().filter(|peer| peer.configured).collect();
+                (peers, segment.counters().snapshot(), segment.config().max_macs, now)
+            })
+            .await?;
+        let about = self.about.clone();
+        Ok(TunnelStatus {
+            // The device's own word, which `ip link set mtu` may have changed.
+            mtu: vxgate_sys::interface::mtu(&about.dev).unwrap_or(0),
+            dev: about.dev,
+            vni: about.vni,
+            local: about.local,
+            port: about.port,
+            source_port: about.source_port,
+            lane: LANE.to_owned(),
+            offload: BTreeMap::from([("virtio-header".to_owned(), about.virtio_header)]),
+            workers: 1,
+            pid: std::process::id(),
+            uptime_s: about.started.elapsed().as_secs(),
+            peers: peers.iter().map(|peer| status(peer, at)).collect(),
+            fdb: FdbFill { entries: counts.entries, limit: limit as u64 },
+            rx: Traffic { frames: counts.delivered.frames, octets: counts.delivered.octets },
+            tx: Traffic { frames: counts.sent.frames, octets: counts.sent.octets },
+            drops: drops(&counts),
+        })
+    }
+
+    async fn fdb_page(&self, cursor: u64, limit: usize) -> Result<FdbPage, Refusal> {
+        let cursor = PageCursor::from_bits(cursor);
+        let (entries, next) = self.ask(move |segment, now| segment.fdb_page(cursor, limit, now)).await?;
+        Ok(FdbPage { entries: entries.iter().map(entry).collect(), next: next.map(PageCursor::to_bits) })
+    }
+
+    async fn fdb_set(&self, verb: FdbVerb, new: FdbNew) -> Result<(), Refusal> {
+        let remote = Remote { addr: new.dst, port: new.port, vni: new.vni };
+        let state = core_state(new.state);
+        self.check_family(new.dst)?;
+        self.change(move |segment, now| match verb {
+            FdbVerb::Add => segment.fdb_add(new.mac, remote, state, now),
+            FdbVerb::Append => segment.fdb_append(new.mac, remote, state, now),
+            FdbVerb::Replace => segment.fdb_replace(new.mac, remote, state, now),
+        })
+        .await
+    }
+
+    async fn fdb_del(&self, target: FdbTarget) -> Result<(), Refusal> {
+        let remote = target.dst.map(|addr| Remote { addr, port: target.port, vni: target.vni });
+        self.change(move |segment, _| segment.fdb_del(target.mac, remote)).await
+    }
+
+    async fn fdb_flush(&self, filter: FlushFilter) -> Result<u64, Refusal> {
+        let states = filter.states.map_or(EntryStates::ALL, |wanted| {
+            let unwanted = [EntryState::Permanent, EntryState::Static, EntryState::Dynamic]
+                .into_iter()
+                .filter(|state| !wanted.contains(state));
+            unwanted.fold(EntryStates::ALL, |states, state| states.without(core_state(state)))
+        });
+        let filter = CoreFilter { mac: None, dst: filter.dst, port: filter.port, vni: filter.vni, states };
+        self.ask(move |segment, _| segment.fdb_flush(&filter) as u64).await
+    }
+
+    async fn peer_list(&self) -> Result<Vec<PeerStatus>, Refusal> {
+        self.ask(|segment, now| {
+            let configured = segment.peers().filter(|peer| peer.configured);
+            configured.map(|peer| status(&peer, now)).collect()
+        })
+        .await
+    }
+
+    async fn peer_add(&self, ip: IpAddr) -> Result<(), Refusal> {
+        self.check_family(ip)?;
+        if ip.is_multicast() {
+            return Err(Refusal::new(format!(
+                "{ip} is a multicast group, which a running tunnel cannot join"
+            ))
+            .with_hint("start the tunnel with this --peer"));
+        }
+        if ip == self.about.local {
+            return Err(Refusal::new(format!("{ip} is this end of the tunnel")));
+        }
+        match self.ask(move |segment, now| segment.peer_add(Remote::new(ip), now)).await? {
+            Ok(_) => Ok(()),
+            Err(ControlError::Exists) => Err(Refusal::new(format!("{ip} is a peer already"))),
+            Err(error) => Err(refusal(error)),
+        }
+    }
+
+    async fn peer_del(&self, ip: IpAddr) -> Result<(), Refusal> {
+        match self.ask(move |segment, _| segment.peer_del(ip)).await? {
+            Ok(()) => Ok(()),
+            Err(ControlError::NotFound) => {
+                Err(Refusal::new(format!("{ip} is no peer")).with_hint("`vxgate peer list` shows the peers"))
+            }
+            Err(error) => Err(refusal(error)),
+        }
+    }
+
+    fn down(&self) {
+        self.down.notify_one();
+    }
+}
+
+fn refusal(error: ControlError) -> Refusal {
+    let refusal = Refusal::new(error.to_string());
+    match error {
+        ControlError::Exists => refusal.with_hint("`vxgate fdb replace` changes an entry that exists"),
+        ControlError::NotFound => refusal.with_hint("`vxgate fdb show` lists what there is"),
+        ControlError::TableFull { .. } => refusal.with_hint("start the tunnel with a larger --max-macs"),
+        ControlError::TooManyPeers { .. }
+        | ControlError::ReplaceList
+        | ControlError::AppendUnicast
+        | ControlError::InvalidRemote => refusal,
+    }
+}
+
+fn status(peer: &PeerView, now: Timestamp) -> PeerStatus {
+    let silence = peer.counts.last_heard.map(|heard| now.saturating_since(heard));
+    PeerStatus {
+        ip: peer.remote.addr,
+        state: match silence {
+            Some(silence) if silence <= HEARD_LATELY => PeerState::Up,
+            Some(_) | None => PeerState::Unknown,
+        },
+        last_heard_s: silence.map(|silence| silence.as_secs()),
+        rtt_us: None,
+        macs: peer.macs as u64,
+        rx_frames: peer.counts.rx.frames,
+        rx_octets: peer.counts.rx.octets,
+        tx_frames: peer.counts.tx.frames,
+        tx_octets: peer.counts.tx.octets,
+    }
+}
+
+fn entry(view: &EntryView) -> FdbEntry {
+    FdbEntry {
+        mac: view.mac,
+        dst: view.dst,
+        port: view.port,
+        vni: view.vni,
+        used: view.used_s.into(),
+        updated: view.updated_s.into(),
+        state: match view.state {
+            CoreState::Permanent => EntryState::Permanent,
+            CoreState::Static => EntryState::Static,
+            CoreState::Dynamic => EntryState::Dynamic,
+        },
+    }
+}
+
+const fn core_state(state: EntryState) -> CoreState {
+    match state {
+        EntryState::Permanent => CoreState::Permanent,
+        EntryState::Static => CoreState::Static,
+        EntryState::Dynamic => CoreState::Dynamic,
+    }
+}
+
+/// Drops of both directions by name; a reason that never struck is left out.
+fn drops(counts: &Counts) -> BTreeMap<String, u64> {
+    let both = counts.overlay_drops.iter().zip(&counts.underlay_drops).map(|(out, back)| out + back);
+    let named = DropReason::ALL.iter().zip(both).filter(|(_, count)| *count > 0);
+    named.map(|(reason, count)| (reason.name().to_owned(), count)).collect()
+}

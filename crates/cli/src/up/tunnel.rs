@@ -1,0 +1,197 @@
+//! The device and the threads behind it: made in one go, gone with the value.
+//!
+//! The TAP device lives as long as its descriptor, and its addresses and routes as long as the device. So there is no list
+//! of things to undo: whatever fails on the way, and whatever ends the process, dropping the descriptor undoes all.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use vxgate_codec::MacAddr;
+use vxgate_core::{Prefix, Remote, Segment, SegmentConfig, Timestamp};
+use vxgate_forwarder::{
+    Forwarder, Inherit, OuterPolicy, PlainTapPort, SourcePort, TapPort, UdpConfig, UdpUnderlay,
+};
+use vxgate_netlink::{Link, Netlink};
+use vxgate_sys::plain_tap::PlainTap;
+use vxgate_sys::tap::{Tap, TapError, TapOptions};
+
+use super::error::UpError;
+use super::plan::Plan;
+use super::port_owner::port_owner;
+use crate::config::UpConfig;
+use crate::config::values::{self, Df, Tos, Ttl};
+
+/// Frames that the device queues while the tunnel is busy elsewhere: a TAP drops silently when it is full, and the
+/// default of 1000 is a burst of 0.7 ms of the shortest frames at 1 Gb/s.
+const TX_QUEUE_LEN: u32 = 5000;
+
+/// A tunnel that forwards.
+pub(crate) struct Tunnel {
+    pub(crate) forwarder: Forwarder,
+    pub(crate) dev: String,
+    /// Whether the TAP's frames carry a virtio header.
+    pub(crate) virtio_header: bool,
+    pub(crate) local: SocketAddr,
+}
+
+impl Tunnel {
+    /// Makes the device and the sockets and starts forwarding.
+    pub(crate) async fn start(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<Tunnel, UpError> {
+        let underlay = bind(netlink, config, plan).await?;
+        let tap = AnyTap::open(config.dev.as_str())?;
+        let link = netlink.link_by_name(tap.name()).await?;
+        set_up(netlink, &link, config, plan).await?;
+
+        let mut segment = Segment::new(segment_config(config));
+        for &peer in &config.peers {
+            let added = segment.peer_add(Remote::new(peer), Timestamp::default());
+            added.map_err(|source| UpError::Peer { peer, source })?;
+        }
+        let policy = outer_policy(config);
+        let (dev, virtio_header) = (tap.name().to_owned(), matches!(tap, AnyTap::Offload(_)));
+        let local = underlay.local_addr().map_err(UpError::Start)?;
+        let forwarder = match tap {
+            AnyTap::Offload(tap) => Forwarder::spawn(segment, TapPort::new(tap), underlay, policy),
+            AnyTap::Plain(tap) => Forwarder::spawn(segment, PlainTapPort::new(tap), underlay, policy),
+        };
+        Ok(Tunnel { forwarder: forwarder.map_err(UpError::Start)?, dev, virtio_header, local })
+    }
+}
+
+/// The TAP with a virtio header, or the plain one where the kernel refuses it.
+enum AnyTap {
+    Offload(Arc<Tap>),
+    Plain(Arc<PlainTap>),
+}
+
+impl AnyTap {
+    fn open(name: &str) -> Result<AnyTap, TapError> {
+        match Tap::open(&TapOptions::new(name)) {
+            Ok(tap) => Ok(AnyTap::Offload(Arc::new(tap))),
+            Err(TapError::FlagsRefused) => {
+                tracing::info!("the kernel refuses a TAP with a virtio header: using a plain one");
+                PlainTap::open(name).map(|tap| AnyTap::Plain(Arc::new(tap)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            AnyTap::Offload(tap) => tap.name(),
+            AnyTap::Plain(tap) => tap.name(),
+        }
+    }
+}
+
+async fn bind(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<UdpUnderlay, UpError> {
+    let address = SocketAddr::new(plan.local, config.port);
+    let groups = config.peers.iter().filter(|peer| peer.is_multicast());
+    let udp = UdpConfig {
+        device: config.underlay.as_ref().map(ToString::to_string),
+        source_port: match &config.source_port {
+            values::SourcePort::Fixed(port) => SourcePort::Fixed(*port),
+            values::SourcePort::Hash(range) => SourcePort::Hash(range.clone()),
+        },
+        checksum: config.udp_checksum,
+        dont_fragment: config.df == Df::Set,
+        groups: groups.map(|group| (*group, plan.underlay)).collect(),
+        ..UdpConfig::new(address)
+    };
+    match UdpUnderlay::bind(&udp) {
+        Ok(underlay) => Ok(underlay),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            // The receiving port, or the fixed source port where that is another one.
+            let taken = match config.source_port {
+                values::SourcePort::Fixed(port) if std::net::UdpSocket::bind(address).is_ok() => {
+                    SocketAddr::new(plan.local, port)
+                }
+                values::SourcePort::Fixed(_) | values::SourcePort::Hash(_) => address,
+            };
+            Err(UpError::PortTaken { address: taken, owner: port_owner(netlink, taken).await })
+        }
+        Err(source) => Err(UpError::Socket { address, source }),
+    }
+}
+
+async fn set_up(netlink: &Netlink, link: &Link, config: &UpConfig, plan: &Plan) -> Result<(), UpError> {
+    netlink.set_mac(link, device_mac(config, plan.local).octets()).await?;
+    netlink.set_mtu(link, plan.mtu).await?;
+    netlink.set_tx_queue_len(link, TX_QUEUE_LEN).await?;
+    for &address in &config.addresses {
+        // The Gate gave the address to this host: nobody has to be asked first.
+        netlink.address_add_nodad(link, address).await?;
+    }
+    netlink.set_up(link).await?;
+    for &route in &config.routes {
+        netlink.route_add(route, link, None, None).await?;
+    }
+    Ok(())
+}
+
+/// The device's MAC address: the same at each start of the same tunnel on the same host, so that what the peers remember
+/// of it stays right over a restart. Locally administered; no two hosts of one segment share an outer address.
+fn device_mac(config: &UpConfig, local: IpAddr) -> MacAddr {
+    let [.., vni] = config.vni.get().to_be_bytes();
+    match local {
+        IpAddr::V4(local) => {
+            let [a, b, c, d] = local.octets();
+            MacAddr::new([0x02, vni, a, b, c, d])
+        }
+        IpAddr::V6(local) => {
+            // FNV-1a: the low octets alone would be the same for ::1 of every network.
+            let hash = local.octets().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
+                (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3)
+            });
+            let [a, b, c, d, ..] = hash.to_be_bytes();
+            MacAddr::new([0x06, vni, a, b, c, d])
+        }
+    }
+}
+
+fn segment_config(config: &UpConfig) -> SegmentConfig {
+    SegmentConfig {
+        vni: config.vni,
+        port: config.port,
+        learning: config.learning,
+        ageing: config.ageing,
+        max_macs: usize::try_from(config.max_macs).unwrap_or(usize::MAX),
+        reserved_bits: config.reserved_bits,
+        accept_from: config
+            .accept_from
+            .iter()
+            .filter_map(|network| Prefix::new(network.addr(), network.prefix_len()))
+            .collect(),
+        hash_key: random(),
+        ..SegmentConfig::default()
+    }
+}
+
+fn outer_policy(config: &UpConfig) -> OuterPolicy {
+    OuterPolicy {
+        ttl: match config.ttl {
+            Ttl::Auto => Inherit::Fixed(None),
+            Ttl::Hops(hops) => Inherit::Fixed(Some(hops)),
+            Ttl::Inherit => Inherit::Inherit,
+        },
+        tos: match config.tos {
+            Tos::Octet(octet) => Inherit::Fixed(octet),
+            Tos::Inherit => Inherit::Inherit,
+        },
+        dont_fragment: match config.df {
+            Df::Set => Inherit::Fixed(true),
+            Df::Unset => Inherit::Fixed(false),
+            Df::Inherit => Inherit::Inherit,
+        },
+        flow_key: random(),
+        hash_flows: matches!(config.source_port, values::SourcePort::Hash(_)),
+    }
+}
+
+/// A number that nobody outside can guess: the standard library keys its hash tables with one for each process.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

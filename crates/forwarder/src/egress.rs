@@ -1,0 +1,112 @@
+//! Overlay to underlay: one thread's work, a batch at a time.
+//!
+//! ```text
+//!   PortRx::recv ─► OverlayHalf::handle_overlay ─► OuterPolicy::outer ─► UnderlayTx::push ─► UnderlayTx::flush
+//! ```
+
+use std::io;
+use std::sync::Arc;
+
+use vxgate_core::{Counters, DropReason, FloodLists, OverlayHalf, OverlayVerdict, PeerId};
+
+use crate::outer::OuterPolicy;
+use crate::port::PortRx;
+use crate::underlay::{Tally, Target, UnderlayTx};
+
+/// The overlay-to-underlay direction: reads frames from a port, sends each where the core says.
+pub struct Egress<R, T> {
+    port: R,
+    underlay: T,
+    half: OverlayHalf,
+    policy: OuterPolicy,
+    tally: CounterTally,
+    targets: Vec<Target>,
+}
+
+impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
+    /// Joins a port's receiving half to an underlay's sending half.
+    pub fn new(
+        port: R,
+        underlay: T,
+        half: OverlayHalf,
+        counters: Arc<Counters>,
+        policy: OuterPolicy,
+    ) -> Self {
+        Self { port, underlay, half, policy, tally: CounterTally(counters), targets: Vec::new() }
+    }
+
+    /// Forwards one batch and returns how many frames it held; 0 means that none was queued.
+    ///
+    /// # Errors
+    /// The port or the underlay is of no more use.
+    pub fn turn(&mut self) -> io::Result<usize> {
+        let count = self.recv()?;
+        self.forward(count)?;
+        Ok(count)
+    }
+
+    /// The first half of a turn: reads a batch. What changes between the halves is in force for the batch.
+    pub(crate) fn recv(&mut self) -> io::Result<usize> {
+        let count = self.port.recv()?;
+        let rejected = self.port.take_rejected();
+        if rejected > 0 {
+            self.tally.0.count_overlay_drop(DropReason::BadSuperframe, rejected as u64);
+        }
+        Ok(count)
+    }
+
+    /// The second half of a turn: sends the batch.
+    pub(crate) fn forward(&mut self, count: usize) -> io::Result<()> {
+        for index in 0..count {
+            let frame = self.port.frame(index);
+            let octets = frame.octets();
+            let single;
+            let targets = match self.half.handle_overlay(octets) {
+                OverlayVerdict::Unicast(peer, to) => {
+                    single = [Target { peer, address: to.addr, vni: to.vni }];
+                    &single[..]
+                }
+                OverlayVerdict::Flood(to) => {
+                    self.targets.clear();
+                    self.targets.extend(to.iter().map(|to| Target {
+                        peer: to.peer,
+                        address: to.addr,
+                        vni: to.vni,
+                    }));
+                    &self.targets
+                }
+                // The core has counted it.
+                OverlayVerdict::Drop(_) => continue,
+            };
+            let outer = self.policy.outer(octets);
+            self.underlay.push(octets, frame.work, &outer, targets, &mut self.tally);
+        }
+        if count > 0 {
+            self.underlay.flush(&mut self.tally)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over flood lists that changed.
+    pub fn set_flood(&mut self, flood: Arc<FloodLists>) {
+        self.half.set_flood(flood);
+    }
+
+    /// What becomes readable when [`Egress::turn`] may find a frame.
+    pub fn port(&self) -> &R {
+        &self.port
+    }
+}
+
+/// Counts copies in the core's counters.
+struct CounterTally(Arc<Counters>);
+
+impl Tally for CounterTally {
+    fn sent(&mut self, peer: PeerId, octets: usize) {
+        self.0.count_sent(peer, 1, octets as u64);
+    }
+
+    fn dropped(&mut self, _peer: PeerId, reason: DropReason) {
+        self.0.count_overlay_drop(reason, 1);
+    }
+}

@@ -1,0 +1,70 @@
+//! What the outer headers take from the inner ones: TTL, TOS with ECN, the DF bit, the flow hash.
+
+use vxgate_codec::layers::{IpVersion, Layers};
+use vxgate_codec::{ecn, flow};
+
+use crate::underlay::Outer;
+
+/// A field of the outer header: set once, or taken from each inner packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inherit<T> {
+    /// The same for every datagram.
+    Fixed(T),
+    /// As the inner packet has it; as the host would set it where the inner frame is not IP.
+    Inherit,
+}
+
+/// How the outer headers are filled (`ip link add type vxlan`: `ttl`, `tos`, `df`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OuterPolicy {
+    /// TTL or hop limit. Default `Fixed(None)`: the host's own default (Linux: 64; 1 towards a multicast group).
+    pub ttl: Inherit<Option<u8>>,
+    /// TOS or traffic class. Default `Fixed(0)`. The two ECN bits always come from the inner packet (RFC 6040,
+    /// section 4.1), whatever stands here.
+    pub tos: Inherit<u8>,
+    /// The DF bit of an outer IPv4 header. Default `Fixed(false)`, as Linux has it.
+    pub dont_fragment: Inherit<bool>,
+    /// Key of the flow hash, random for each process so that nobody outside can choose the source port.
+    pub flow_key: u64,
+    /// Whether the flow hash is wanted; it costs a few nanoseconds for each frame.
+    pub hash_flows: bool,
+}
+
+impl Default for OuterPolicy {
+    fn default() -> Self {
+        Self {
+            ttl: Inherit::Fixed(None),
+            tos: Inherit::Fixed(0),
+            dont_fragment: Inherit::Fixed(false),
+            flow_key: 0,
+            hash_flows: false,
+        }
+    }
+}
+
+impl OuterPolicy {
+    /// The outer fields for one inner frame.
+    #[must_use]
+    pub fn outer(&self, frame: &[u8]) -> Outer {
+        let ip = Layers::parse(frame).ok().and_then(|layers| layers.ip);
+        let ttl = match self.ttl {
+            Inherit::Fixed(ttl) => ttl,
+            Inherit::Inherit => ip.as_ref().map(|ip| ip.ttl),
+        };
+        let inner_tos = ip.as_ref().map_or(0, |ip| ip.tos);
+        let tos = match self.tos {
+            Inherit::Fixed(tos) => tos,
+            Inherit::Inherit => inner_tos,
+        };
+        let dont_fragment = match self.dont_fragment {
+            Inherit::Fixed(_) => None,
+            // An IPv6 packet is never fragmented on its way (RFC 8200, section 5): as good as a set bit.
+            Inherit::Inherit => Some(ip.as_ref().is_some_and(|ip| match ip.version {
+                IpVersion::V4 => ip.dont_fragment,
+                IpVersion::V6 => true,
+            })),
+        };
+        let flow_hash = if self.hash_flows { flow::flow_hash(frame, self.flow_key) } else { 0 };
+        Outer { tos: ecn::encap(inner_tos, tos), ttl: ttl.filter(|ttl| *ttl != 0), dont_fragment, flow_hash }
+    }
+}

@@ -1,0 +1,276 @@
+//! The TAP device with a virtio header in front of each frame (linux/if_tun.h, linux/virtio_net.h).
+//!
+//! With [`Offload`] granted, a read or a write moves a superframe: more than one segment in one buffer,
+//! described by the header. The plain device of [`crate::plain_tap`] serves kernels that refuse the header.
+
+mod error;
+mod offload;
+
+pub use error::TapError;
+pub(crate) use error::{check_name, explain_attach, explain_open};
+pub use offload::Offload;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::call;
+use crate::interface::{self, Call, Request};
+
+/// Octets of `struct virtio_net_hdr` (linux/virtio_net.h) in front of every frame: flags, gso_type, hdr_len,
+/// gso_size, csum_start, csum_offset. The 16-bit fields are little-endian on every host.
+pub const VNET_HEADER_OCTETS: usize = 10;
+
+/// Where the kernel offers TAP devices (Documentation/networking/tuntap.rst).
+const DEVICE_FILE: &str = "/dev/net/tun";
+
+/// What to open.
+#[derive(Clone, Copy, Debug)]
+pub struct TapOptions<'a> {
+    /// The interface's name: 1 to 15 octets; one `%d` in it becomes the first number that is free.
+    pub name: &'a str,
+    /// What to ask the kernel for; [`Tap::offload`] says what it granted.
+    pub offload: Offload,
+    /// Refuse a name that exists already, even if it is a persistent TAP device that we could attach to
+    /// (`IFF_TUN_EXCL`). True by default.
+    pub exclusive: bool,
+}
+
+impl<'a> TapOptions<'a> {
+    /// No offload, exclusive.
+    #[must_use]
+    pub fn new(name: &'a str) -> TapOptions<'a> {
+        TapOptions { name, offload: Offload::NONE, exclusive: true }
+    }
+}
+
+/// A TAP device with a virtio header. The interface disappears with the last reference to it unless it is
+/// persistent.
+///
+/// Shared between threads as it is: a read or write moves one whole frame.
+#[derive(Debug)]
+pub struct Tap {
+    fd: OwnedFd,
+    name: String,
+    /// Asks the namespace in which the device was made.
+    namespace: OwnedFd,
+    offload: AtomicU32,
+}
+
+impl Tap {
+    /// Makes the device, or attaches to it where `exclusive` is off. It is down and has no address.
+    ///
+    /// Offloads that the kernel does not know are left out: first USO (Linux before 6.2), then all.
+    ///
+    /// # Errors
+    ///
+    /// [`TapError`], by what the operator can do about it.
+    pub fn open(options: &TapOptions<'_>) -> Result<Tap, TapError> {
+        check_name(options.name)?;
+        let fd = open_device_file()?;
+        let exclusive = if options.exclusive { libc::IFF_TUN_EXCL } else { 0 };
+        let name =
+            attach(&fd, options.name, libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | exclusive)?;
+        Tap::configure(fd, name, options.offload)
+    }
+
+    /// Takes over a descriptor that something else opened and attached, with no offload until
+    /// [`Tap::set_offload`].
+    ///
+    /// # Errors
+    ///
+    /// `Io` of kind `InvalidInput` when it is not an attached TAP device without packet information;
+    /// `FlagsRefused` when it has no virtio header.
+    pub fn from_fd(fd: OwnedFd) -> Result<Tap, TapError> {
+        let (name, flags) = describe(fd.as_fd()).map_err(|_| not_a_tap())?;
+        if flags & libc::IFF_TAP == 0 || flags & libc::IFF_NO_PI == 0 {
+            return Err(not_a_tap());
+        }
+        if flags & libc::IFF_VNET_HDR == 0 {
+            return Err(TapError::FlagsRefused);
+        }
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(io::Error::from)?;
+        rustix::io::ioctl_fionbio(&fd, true).map_err(io::Error::from)?;
+        Tap::configure(fd, name, Offload::NONE)
+    }
+
+    fn configure(fd: OwnedFd, name: String, offload: Offload) -> Result<Tap, TapError> {
+        set_header(fd.as_fd()).map_err(|_| TapError::FlagsRefused)?;
+        let tap = Tap { fd, name, namespace: interface::socket()?, offload: AtomicU32::new(0) };
+        // The mask belongs to the device and outlives a descriptor of a persistent one: set it even when it
+        // is empty.
+        tap.set_offload(offload)
+            .or_else(|_| tap.set_offload(offload.without_uso()))
+            .or_else(|_| tap.set_offload(Offload::NONE))
+            .map_err(|_| TapError::FlagsRefused)?;
+        Ok(tap)
+    }
+
+    /// The interface's name at open, with `%d` resolved.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the kernel may leave to us in frames that we read.
+    #[must_use]
+    pub fn offload(&self) -> Offload {
+        Offload(self.offload.load(Ordering::Relaxed))
+    }
+
+    /// Changes what the kernel may leave to us.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when the kernel does not know one of them; nothing changes then.
+    pub fn set_offload(&self, offload: Offload) -> io::Result<()> {
+        set_offload(self.fd.as_fd(), offload)?;
+        self.offload.store(offload.0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Reads one frame, [`VNET_HEADER_OCTETS`] of header first, and returns the octets of both; `None` when
+    /// none is queued. A frame that is longer than the buffer is cut without a sign.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when a frame is queued and the buffer shorter than the header, which loses the frame;
+    /// `EBADFD` when the interface was deleted.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        call::read(self.fd.as_fd(), buffer)
+    }
+
+    /// Writes one frame, header first, and returns the octets taken; `None` when the kernel has no room for
+    /// it now. The stack receives the frame before this returns.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a frame shorter than an Ethernet header or a virtio header that contradicts its
+    /// frame; `EIO` while the interface is down; `EBADFD` when it was deleted.
+    pub fn write(&self, frame: &[u8]) -> io::Result<Option<usize>> {
+        call::write(self.fd.as_fd(), frame)
+    }
+
+    /// The interface's MAC address.
+    ///
+    /// # Errors
+    ///
+    /// When the interface was deleted.
+    pub fn mac(&self) -> io::Result<[u8; 6]> {
+        interface::hardware_address_on(self.fd.as_fd(), &self.name)
+    }
+
+    /// Sets the interface's MAC address, up or down.
+    ///
+    /// # Errors
+    ///
+    /// `EADDRNOTAVAIL` for a group or all-zero address; when the interface was deleted; without
+    /// CAP_NET_ADMIN.
+    pub fn set_mac(&self, mac: [u8; 6]) -> io::Result<()> {
+        let mut request = Request::new(&self.name)?;
+        let [family_0, family_1] = libc::ARPHRD_ETHER.to_ne_bytes();
+        let [a, b, c, d, e, f] = mac;
+        request.set_value([family_0, family_1, a, b, c, d, e, f]);
+        request.call(self.fd.as_fd(), Call::SetHardwareAddress)
+    }
+
+    /// The interface's MTU in octets, without the Ethernet header.
+    ///
+    /// # Errors
+    ///
+    /// When the interface was deleted or moved to another network namespace.
+    pub fn mtu(&self) -> io::Result<u32> {
+        interface::mtu_on(self.namespace.as_fd(), &describe(self.fd.as_fd())?.0)
+    }
+
+    /// The interface's index.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tap::mtu`].
+    pub fn index(&self) -> io::Result<u32> {
+        interface::index_on(self.namespace.as_fd(), &describe(self.fd.as_fd())?.0)
+    }
+}
+
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn open_device_file() -> Result<OwnedFd, TapError> {
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::io::retry_on_intr(|| rustix::fs::open(DEVICE_FILE, flags, Mode::empty()))
+        .map_err(|errno| explain_open(errno.into()))
+}
+
+fn attach(fd: &OwnedFd, name: &str, flags: libc::c_int) -> Result<String, TapError> {
+    let mut request = Request::new(name)?;
+    // `ifr_flags` is a short whose highest bit is IFF_TUN_EXCL.
+    let flags = u16::try_from(flags).expect("the flags of linux/if_tun.h have 16 bits");
+    request.set_value(flags.to_ne_bytes());
+    request.call(fd.as_fd(), Call::TapAttach).map_err(|error| explain_attach(error, name))?;
+    Ok(request.name())
+}
+
+/// The current name and the flags of the device behind `fd`.
+fn describe(fd: BorrowedFd<'_>) -> io::Result<(String, libc::c_int)> {
+    let mut request = Request::new("")?;
+    request.call(fd, Call::TapDescribe)?;
+    Ok((request.name(), libc::c_int::from(u16::from_ne_bytes(request.value()))))
+}
+
+fn not_a_tap() -> TapError {
+    TapError::Io(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "the descriptor is not a TAP device without packet information",
+    ))
+}
+
+fn set_header(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let octets = libc::c_int::try_from(VNET_HEADER_OCTETS).expect("ten");
+    set_int(fd, IntCall::HeaderOctets, octets)?;
+    if cfg!(target_endian = "big") {
+        set_int(fd, IntCall::HeaderLittleEndian, 1)?;
+    }
+    Ok(())
+}
+
+/// The calls of linux/if_tun.h that read one int through a pointer.
+#[derive(Clone, Copy)]
+enum IntCall {
+    HeaderOctets,
+    HeaderLittleEndian,
+}
+
+fn set_int(fd: BorrowedFd<'_>, call: IntCall, value: libc::c_int) -> io::Result<()> {
+    let number = match call {
+        IntCall::HeaderOctets => libc::TUNSETVNETHDRSZ,
+        IntCall::HeaderLittleEndian => libc::TUNSETVNETLE,
+    };
+    call::retry(|| {
+        // SAFETY: `fd` is open for the length of the borrow; each number of `IntCall` reads one int at the
+        // pointer.
+        let result = unsafe { libc::ioctl(fd.as_raw_fd(), number, &raw const value) };
+        result as isize
+    })?;
+    Ok(())
+}
+
+/// `TUNSETOFFLOAD` takes its mask by value. Also used to clear the mask of a plain device.
+pub(crate) fn set_offload(fd: BorrowedFd<'_>, offload: Offload) -> io::Result<()> {
+    call::retry(|| {
+        // SAFETY: `fd` is open for the length of the borrow; TUNSETOFFLOAD takes an integer and follows no
+        // pointer.
+        let result =
+            unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offload.0)) };
+        result as isize
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

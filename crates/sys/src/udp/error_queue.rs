@@ -1,0 +1,118 @@
+//! What the network says of datagrams that we sent (`IP_RECVERR`, ip(7)): ICMP errors and refusals by this
+//! host.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::receive::empty_header;
+use crate::call;
+use crate::control::{ControlBuffer, Message, space};
+use crate::socket_name::{self, NAME_OCTETS, SocketName};
+
+/// `sizeof(struct sock_extended_err)` (linux/errqueue.h).
+const EXTENDED_ERROR_OCTETS: usize = 16;
+
+/// The error with its offender, behind the TOS, TTL and packet information that may precede it.
+const CONTROL_OCTETS: usize =
+    space(EXTENDED_ERROR_OCTETS + NAME_OCTETS) + space(4) + space(4) + space(20) + space(4);
+
+/// Who reported an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorOrigin {
+    /// This host: the datagram never left.
+    Local,
+    /// A router or the peer, by ICMP or ICMPv6.
+    Icmp,
+    /// Anything else that the kernel queues there.
+    Other,
+}
+
+/// One entry of the error queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedError {
+    /// The error number: `ECONNREFUSED`, `EHOSTUNREACH`, `EMSGSIZE` and their like.
+    pub errno: i32,
+    /// Who reported it.
+    pub origin: ErrorOrigin,
+    /// ICMP type; 0 when local.
+    pub icmp_type: u8,
+    /// ICMP code; 0 when local.
+    pub icmp_code: u8,
+    /// The address that reported it; `None` when local.
+    pub offender: Option<IpAddr>,
+    /// Where our datagram was going. Port 0 where this host refused an IPv4 datagram: the kernel leaves it
+    /// out.
+    pub destination: Option<SocketAddr>,
+    /// What fits, in octets of IP, when `errno` is `EMSGSIZE`.
+    pub mtu: Option<u32>,
+}
+
+impl QueuedError {
+    /// The error number as an error.
+    #[must_use]
+    pub fn error(&self) -> io::Error {
+        io::Error::from_raw_os_error(self.errno)
+    }
+
+    /// Reads `struct sock_extended_err` and the address behind it.
+    fn parse(data: &[u8], destination: Option<SocketAddr>) -> Option<QueuedError> {
+        let (errno, rest) = data.split_first_chunk()?;
+        let ([origin, icmp_type, icmp_code, _], rest) = rest.split_first_chunk()?;
+        let (information, _) = rest.split_first_chunk()?;
+        let errno = i32::from_ne_bytes(*errno);
+        let offender = data.get(EXTENDED_ERROR_OCTETS..).and_then(socket_name::parse_ip);
+        Some(QueuedError {
+            errno,
+            origin: match *origin {
+                libc::SO_EE_ORIGIN_LOCAL => ErrorOrigin::Local,
+                libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6 => ErrorOrigin::Icmp,
+                _ => ErrorOrigin::Other,
+            },
+            icmp_type: *icmp_type,
+            icmp_code: *icmp_code,
+            offender,
+            destination,
+            mtu: (errno == libc::EMSGSIZE).then(|| u32::from_ne_bytes(*information)),
+        })
+    }
+}
+
+/// Takes the oldest entry; what the kernel queues there without an error is passed over.
+pub(super) fn read(fd: BorrowedFd<'_>) -> io::Result<Option<QueuedError>> {
+    let mut name = SocketName::new();
+    let mut control = ControlBuffer::<CONTROL_OCTETS>::new();
+    let is_error = |message: &Message<'_>| {
+        (message.level, message.kind) == (libc::IPPROTO_IP, libc::IP_RECVERR)
+            || (message.level, message.kind) == (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+    };
+    while let Some(control_octets) = call::unless_blocked(receive(fd, &mut name, &mut control))? {
+        let found = control.messages(control_octets).find(is_error);
+        if let Some(error) = found.and_then(|message| QueuedError::parse(message.data, name.address())) {
+            return Ok(Some(error));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the octets of control messages.
+fn receive(
+    fd: BorrowedFd<'_>,
+    name: &mut SocketName,
+    control: &mut ControlBuffer<CONTROL_OCTETS>,
+) -> io::Result<usize> {
+    // No vector: the start of our datagram would come there, which nobody asks for.
+    let mut header = empty_header().msg_hdr;
+    call::retry(|| {
+        header.msg_name = name.as_mut_ptr().cast();
+        header.msg_namelen = NAME_OCTETS as libc::socklen_t;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = CONTROL_OCTETS as _;
+        // SAFETY: `fd` is open for the length of the borrow; `header` points to the name and the control
+        // buffer, both exclusively ours, with their lengths, and has no vector; any octets that the kernel
+        // writes there are valid.
+        unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) }
+    })?;
+    // A size_t or a socklen_t, as the C library has it.
+    Ok(header.msg_controllen as _)
+}
