@@ -1,0 +1,164 @@
+//! Where frames from the overlay go: to whom, and how many copies.
+
+use vxgate_testbed::{Host, isolated};
+
+use crate::support::{
+    BROADCAST, Bench, Device, Ears, Family, Lan, Layout, Mac, State, agreed, frame, mac, multicast, ready,
+};
+
+/// Ten frames to this address.
+fn ten(destination: Mac) -> Vec<Vec<u8>> {
+    (0..10).map(|_| frame(destination, mac(200), &[])).collect()
+}
+
+#[test]
+fn two_kernel_peers_get_each_flooded_frame_once_and_each_known_one_alone() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        for family in Family::BOTH {
+            let verdict = agreed(|device| {
+                let layout = Layout { peers: 2, overlay_v6: false, ..Layout::new(family) };
+                let lan = Lan::start(device, layout, |_| {});
+                let ears = Ears::on(&lan);
+                let tunnel = lan.tunnel();
+                let [one, two] = [1, 2].map(|number| lan.options.kernel_peer(number));
+                let mut heard =
+                    vec![ears.hear(&ten(BROADCAST)), ears.hear(&ten(mac(1))), ears.hear(&ten(multicast(1)))];
+                // Learned from a peer, not told.
+                assert_eq!(ears.tell(1, &[frame(mac(200), mac(1), &[])]), 1);
+                heard.push(ears.hear(&ten(mac(1))));
+                assert!(tunnel.fdb_add(mac(2), two, State::Static));
+                heard.push(ears.hear(&ten(mac(2))));
+                assert!(tunnel.fdb_append(multicast(2), two, State::Permanent));
+                heard.push(ears.hear(&ten(multicast(2))));
+                heard.push(ears.hear(&ten(multicast(3))));
+                assert!(tunnel.fdb_del([0; 6], Some(one)));
+                heard.push(ears.hear(&ten(BROADCAST)));
+                assert!(tunnel.fdb_append([0; 6], one, State::Permanent));
+                heard.push(ears.hear(&ten(BROADCAST)));
+                heard
+            });
+            let expected =
+                [[10, 10], [10, 10], [10, 10], [10, 0], [0, 10], [0, 10], [10, 10], [0, 10], [10, 10]];
+            assert_eq!(verdict, expected, "{family:?}");
+        }
+    });
+}
+
+#[test]
+fn what_a_peer_floods_does_not_go_back_to_the_underlay() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        let verdict = agreed(|device| {
+            let layout = Layout { peers: 2, overlay_v6: false, ..Layout::new(Family::V4) };
+            let lan = Lan::start(device, layout, |_| {});
+            let ears = Ears::on(&lan);
+            let told = ears.tell(1, &ten(BROADCAST));
+            // Whatever had come back would stand before the marks.
+            (told, ears.hear(&[]))
+        });
+        assert_eq!(verdict, (10, vec![0, 0]));
+    });
+}
+
+#[test]
+fn an_entry_at_a_remote_that_nobody_has_keeps_its_frames_from_all_others() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        let verdict = agreed(|device| {
+            let bench = Bench::start(device, |_| {});
+            // No host answers for it on the cable.
+            assert!(bench.tunnel.fdb_add(mac(1), bench.remote(66), State::Permanent));
+            let nowhere = bench.targets(frame(mac(1), mac(200), &[]));
+            // A group with an own entry there is kept from the peers too, and nothing else is.
+            assert!(bench.tunnel.fdb_append(multicast(1), bench.remote(66), State::Permanent));
+            let group = bench.targets(frame(multicast(1), mac(200), &[]));
+            (nowhere, group, bench.targets(frame(BROADCAST, mac(200), &[])))
+        });
+        assert_eq!(verdict, (vec![], vec![], vec![1, 2]));
+    });
+}
+
+#[test]
+fn without_peers_a_frame_to_an_unknown_address_is_dropped() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        let verdict = agreed(|device| {
+            let bench = Bench::start(device, |options| options.peers.clear());
+            let targets = [BROADCAST, mac(1), multicast(1)]
+                .map(|destination| bench.targets(frame(destination, mac(200), &[])));
+            let dropped = bench.tunnel.dropped("no-remote");
+            assert!(dropped.is_none_or(|dropped| dropped == 3));
+            targets
+        });
+        assert!(verdict.iter().all(Vec::is_empty), "{verdict:?}");
+    });
+}
+
+#[test]
+fn each_of_twenty_peers_gets_one_copy() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        for family in Family::BOTH {
+            let verdict = agreed(|device| {
+                let bench = Bench::over(family, device, |options| {
+                    options.peers = (11..=30)
+                        .map(|number| match family {
+                            Family::V4 => [192, 0, 2, number].into(),
+                            Family::V6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(number)].into(),
+                        })
+                        .collect();
+                });
+                bench.targets(frame(BROADCAST, mac(200), &[]))
+            });
+            assert_eq!(verdict, (11..=30).collect::<Vec<u8>>());
+        }
+    });
+}
+
+/// Whether the host is a member of 239.1.1.1 on eth0: /proc/net/igmp has the address as the machine holds it.
+fn is_member(host: &Host) -> bool {
+    let group = format!("{:08X}", u32::from_ne_bytes([239, 1, 1, 1]));
+    host.run(|| std::fs::read_to_string("/proc/thread-self/net/igmp")).unwrap().contains(&group)
+}
+
+#[test]
+fn a_multicast_peer_is_a_group_that_is_joined_and_flooded_to() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        let verdict = agreed(|device| {
+            let layout = Layout { peers: 2, overlay_v6: false, ..Layout::new(Family::V4) };
+            let mut lan = Lan::start(device, layout, |options| {
+                options.peers = vec![[239, 1, 1, 1].into()];
+                options.underlay = Some("eth0");
+                options.accept_from = vec!["192.0.2.0/24"];
+            });
+            let member = is_member(&lan.dut);
+            let ears = Ears::on(&lan);
+            let heard = [BROADCAST, mac(1), multicast(1)].map(|destination| ears.hear(&ten(destination)));
+            let told = [1, 2].map(|peer| ears.tell(peer, &ten(BROADCAST)));
+            assert_eq!(ears.tell(2, &[frame(BROADCAST, mac(2), &[])]), 1);
+            let known = ears.hear(&ten(mac(2)));
+            drop(ears);
+            let verdict = (member, heard, told, known);
+            if device == Device::Vxgate {
+                lan.down();
+                assert!(!is_member(&lan.dut), "it has left");
+            }
+            verdict
+        });
+        assert_eq!(verdict, (true, [(); 3].map(|()| vec![10, 10]), [10, 10], vec![0, 10]));
+    });
+}
