@@ -130,7 +130,7 @@ impl Table {
     }
 
     /// The entry of a MAC address. Whoever acts on more than the word's own bits needs an acquire fence first.
-    #[inline]
+    #[inline(always)]
     fn find(&self, mac: MacAddr) -> Option<Hit> {
         let mac = mac.to_bits();
         let places = self.places(mac);
@@ -138,6 +138,12 @@ impl Table {
         if is_of(word, mac) {
             return Some(Hit { slot: places.best, word });
         }
+        self.find_elsewhere(places, mac)
+    }
+
+    /// Apart from the quick way, which callers take in.
+    #[inline(never)]
+    fn find_elsewhere(&self, places: Places, mac: u64) -> Option<Hit> {
         self.find_in(places.first, mac).or_else(|| self.find_in(places.second, mac))
     }
 
