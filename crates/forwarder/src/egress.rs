@@ -48,9 +48,9 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
     /// The first half of a turn: reads a batch. What changes between the halves is in force for the batch.
     pub(crate) fn recv(&mut self) -> io::Result<usize> {
         let count = self.port.recv()?;
-        let rejected = self.port.take_rejected();
-        if rejected > 0 {
-            self.tally.0.count_overlay_drop(DropReason::BadSuperframe, rejected as u64);
+        for _ in 0..self.port.take_rejected() {
+            // How long such a frame was is what its header lied about.
+            self.tally.0.count_overlay_refusal(DropReason::BadSuperframe, 0);
         }
         Ok(count)
     }
