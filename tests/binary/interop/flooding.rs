@@ -1,9 +1,11 @@
 //! Where frames from the overlay go: to whom, and how many copies.
 
+use std::net::IpAddr;
+
 use vxgate_testbed::{Host, isolated};
 
 use crate::support::{
-    BROADCAST, Bench, Device, Ears, Family, Lan, Layout, Mac, State, agreed, frame, mac, multicast, ready,
+    BROADCAST, Bench, Ears, Family, Lan, Layout, Mac, State, agreed, frame, mac, multicast, ready,
 };
 
 /// Ten frames to this address.
@@ -62,6 +64,28 @@ fn what_a_peer_floods_does_not_go_back_to_the_underlay() {
             (told, ears.hear(&[]))
         });
         assert_eq!(verdict, (10, vec![0, 0]));
+    });
+}
+
+#[test]
+fn the_peers_own_counts_are_those_of_the_wire() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        agreed(|device| {
+            let bench = Bench::start(device, |_| {});
+            assert!(bench.tunnel.fdb_add(mac(1), bench.remote(1), State::Static));
+            let frames = [ten(BROADCAST), ten(mac(1)), ten(mac(9)), ten(multicast(1))].concat();
+            let sent = bench.emit(&frames);
+            let to = |number| sent.iter().filter(|copy| copy.to == bench.remote(number)).count();
+            // Three floods to both, one known to the first, the mark to remote 9.
+            if let Some(counted) = bench.tunnel.sent_to_peers() {
+                assert_eq!(counted["192.0.2.1"], 40);
+                assert_eq!(counted["192.0.2.2"], 30);
+            }
+            assert_eq!((to(1), to(2)), (40, 30));
+        });
     });
 }
 
@@ -126,10 +150,14 @@ fn each_of_twenty_peers_gets_one_copy() {
     });
 }
 
-/// Whether the host is a member of 239.1.1.1 on eth0: /proc/net/igmp has the address as the machine holds it.
-fn is_member(host: &Host) -> bool {
-    let group = format!("{:08X}", u32::from_ne_bytes([239, 1, 1, 1]));
-    host.run(|| std::fs::read_to_string("/proc/thread-self/net/igmp")).unwrap().contains(&group)
+/// Whether the host is a member of the group on eth0.
+fn is_member(host: &Host, group: IpAddr) -> bool {
+    let (list, listed) = match group {
+        // The address as the machine holds it.
+        IpAddr::V4(group) => ("igmp", format!("{:08X}", u32::from_ne_bytes(group.octets()))),
+        IpAddr::V6(group) => ("igmp6", format!("{:032x}", group.to_bits())),
+    };
+    host.run(|| std::fs::read_to_string(format!("/proc/thread-self/net/{list}"))).unwrap().contains(&listed)
 }
 
 #[test]
@@ -138,27 +166,29 @@ fn a_multicast_peer_is_a_group_that_is_joined_and_flooded_to() {
         if !ready() {
             return;
         }
-        let verdict = agreed(|device| {
-            let layout = Layout { peers: 2, overlay_v6: false, ..Layout::new(Family::V4) };
-            let mut lan = Lan::start(device, layout, |options| {
-                options.peers = vec![[239, 1, 1, 1].into()];
-                options.underlay = Some("eth0");
-                options.accept_from = vec!["192.0.2.0/24"];
-            });
-            let member = is_member(&lan.dut);
-            let ears = Ears::on(&lan);
-            let heard = [BROADCAST, mac(1), multicast(1)].map(|destination| ears.hear(&ten(destination)));
-            let told = [1, 2].map(|peer| ears.tell(peer, &ten(BROADCAST)));
-            assert_eq!(ears.tell(2, &[frame(BROADCAST, mac(2), &[])]), 1);
-            let known = ears.hear(&ten(mac(2)));
-            drop(ears);
-            let verdict = (member, heard, told, known);
-            if device == Device::Vxgate {
+        for (family, group, accept_from) in
+            [(Family::V4, "239.1.1.1", "192.0.2.0/24"), (Family::V6, "ff05::7348", "2001:db8::/64")]
+        {
+            let group: IpAddr = group.parse().unwrap();
+            let verdict = agreed(|device| {
+                let layout = Layout { peers: 2, overlay_v6: false, ..Layout::new(family) };
+                let mut lan = Lan::start(device, layout, |options| {
+                    options.peers = vec![group];
+                    options.underlay = Some("eth0");
+                    options.accept_from = vec![accept_from];
+                });
+                let member = is_member(&lan.dut, group);
+                let ears = Ears::on(&lan);
+                let heard = [BROADCAST, mac(1), multicast(1)].map(|destination| ears.hear(&ten(destination)));
+                let told = [1, 2].map(|peer| ears.tell(peer, &ten(BROADCAST)));
+                assert_eq!(ears.tell(2, &[frame(BROADCAST, mac(2), &[])]), 1);
+                let known = ears.hear(&ten(mac(2)));
+                drop(ears);
                 lan.down();
-                assert!(!is_member(&lan.dut), "it has left");
-            }
-            verdict
-        });
-        assert_eq!(verdict, (true, [(); 3].map(|()| vec![10, 10]), [10, 10], vec![0, 10]));
+                (member, heard, told, known, is_member(&lan.dut, group))
+            });
+            let both = || vec![10, 10];
+            assert_eq!(verdict, (true, [both(), both(), both()], [10, 10], vec![0, 10], false), "{family:?}");
+        }
     });
 }

@@ -6,7 +6,8 @@ use vxgate_netlink::{DontFragment, TimeToLive, TypeOfService};
 use vxgate_testbed::isolated;
 
 use crate::support::{
-    BROADCAST, Bench, Device, Family, Inner, Lan, Layout, SourcePorts, agreed, frame, mac, ready,
+    BROADCAST, Bench, Datagram, Device, Family, Inner, Lan, Layout, SourcePorts, agreed, frame, header, mac,
+    ready, tagged,
 };
 
 /// An inner IPv4 packet, an inner IPv6 packet and no IP at all.
@@ -165,6 +166,45 @@ fn the_reserved_bits_of_what_is_sent_are_zero_and_the_addresses_ours_and_the_pee
     });
 }
 
+#[test]
+fn an_entry_with_a_port_and_a_vni_of_its_own_is_sent_to_with_them() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        for family in Family::BOTH {
+            let verdict = agreed(|device| {
+                let bench = Bench::over(family, device, |_| {});
+                assert!(bench.tunnel.fdb_add_at(mac(1), bench.remote(1), 8472, 20));
+                let sent = bench.emit(&[frame(mac(1), mac(2), &[])]);
+                sent.iter().map(|datagram| (datagram.port, datagram.header)).collect::<Vec<_>>()
+            });
+            assert_eq!(verdict, [(8472, header(20))], "{family:?}");
+        }
+    });
+}
+
+#[test]
+fn answers_go_to_the_tunnels_port_and_not_to_the_one_that_was_sent_from() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        for port in [4789, 8472] {
+            let verdict = agreed(|device| {
+                let bench = Bench::start(device, |options| options.port = port);
+                // From port 50000, as every datagram of the bench.
+                assert!(bench.delivers(1, &frame(BROADCAST, mac(1), &[])));
+                let sent = bench.emit(&[frame(mac(1), mac(2), &[])]);
+                sent.iter()
+                    .map(|datagram| (datagram.to == bench.remote(1), datagram.port))
+                    .collect::<Vec<_>>()
+            });
+            assert_eq!(verdict, [(true, port)]);
+        }
+    });
+}
+
 /// The source ports of 64 flows, each sent twice: for each flow both.
 fn ports_of_flows(device: Device, family: Family, source_ports: Option<SourcePorts>) -> Vec<[u16; 2]> {
     let bench = Bench::over(family, device, |options| {
@@ -250,6 +290,33 @@ fn the_mtu_is_the_underlays_less_the_headers() {
                 lan.tunnel().link().mtu
             });
             assert_eq!(verdict, expected, "{family:?} {mtu}");
+        }
+    });
+}
+
+#[test]
+fn what_the_outer_header_inherits_comes_from_behind_a_vlan_tag() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        for family in Family::BOTH {
+            let [kernel, vxgate] = Device::BOTH.map(|device| {
+                let bench = Bench::over(family, device, |options| {
+                    options.ttl = TimeToLive::Inherit;
+                    options.tos = TypeOfService::Inherit;
+                    options.df = DontFragment::Inherit;
+                    options.peers.truncate(1);
+                });
+                let frames: Vec<_> =
+                    insides(0xba, 33, true).iter().map(|frame| tagged(frame, [0x81, 0, 0, 5])).collect();
+                let outer = |datagram: &Datagram| (datagram.ttl, datagram.tos, datagram.dont_fragment);
+                bench.emit(&frames).iter().map(outer).collect::<Vec<_>>()
+            });
+            // Differences from Linux: "DF behind a VLAN tag".
+            assert_eq!(kernel, [(33, 0xba, false), (33, 0xba, false), (64, 0, false)], "{family:?}");
+            let df = family == Family::V4;
+            assert_eq!(vxgate, [(33, 0xba, df), (33, 0xba, df), (64, 0, false)], "{family:?}");
         }
     });
 }

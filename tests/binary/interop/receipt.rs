@@ -5,7 +5,7 @@ use vxgate_testbed::isolated;
 
 use crate::support::{
     BROADCAST, Bench, Checksum, Device, Family, Inner, Outer, agreed, datagram, frame, header, mac,
-    multicast, ready, tos_of,
+    multicast, ready, tagged, tos_of,
 };
 
 /// The 39 bits of the header that RFC 7348 section 5 reserves.
@@ -222,6 +222,97 @@ fn the_outer_ecn_field_reaches_the_inner_one_in_all_sixteen_cases() {
                 });
                 assert_eq!(verdict, expected, "{family:?}, inner {inside:?}");
             }
+        }
+    });
+}
+
+#[test]
+fn the_outer_ecn_field_reaches_an_inner_one_behind_a_vlan_tag() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        for inside in [Inner::V4, Inner::V6] {
+            let [kernel, vxgate] = Device::BOTH.map(|device| {
+                let bench = Bench::start(device, |_| {});
+                [0, 1, 2, 3].map(|ecn| {
+                    let untagged = Inner { tos: 0x50 | ecn, ..inside }.frame(BROADCAST, mac(1), 32);
+                    let payload = datagram(header(10), &tagged(&untagged, [0x81, 0, 0, 5]));
+                    let frames = bench.deliver([(1, Outer { tos: 3, ..Outer::default() }, &payload[..])]);
+                    frames.first().map(|frame| tos_of(frame).expect("a right IPv4 header checksum"))
+                })
+            });
+            // Differences from Linux: "ECN behind a VLAN tag".
+            assert_eq!(kernel, [0x50, 0x51, 0x52, 0x53].map(Some));
+            assert_eq!(vxgate, [None, Some(0x53), Some(0x53), Some(0x53)]);
+        }
+    });
+}
+
+#[test]
+fn a_frame_whose_ip_header_is_cut_is_carried_as_any_other() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        for (ether_type, first, header_octets) in [([0x08, 0x00], 0x45, 20), ([0x86, 0xdd], 0x60, 40)] {
+            let [kernel, vxgate] = Device::BOTH.map(|device| {
+                let bench = Bench::start(device, |_| {});
+                let cut = |octets: u8| {
+                    let mut packet = vec![0; octets.into()];
+                    packet.iter_mut().take(1).for_each(|octet| *octet = first);
+                    datagram(header(10), &[&BROADCAST[..], &mac(octets), &ether_type, &packet].concat())
+                };
+                let verdict =
+                    bench.accepted(1, Outer::default(), &(0..=header_octets).map(cut).collect::<Vec<_>>());
+                assert!(bench.tunnel.drops().is_empty());
+                verdict
+            });
+            // Differences from Linux: "Cut inner IP header".
+            let whole: Vec<bool> = (0..=header_octets).map(|octets| octets == header_octets).collect();
+            assert_eq!(kernel, whole);
+            assert_eq!(vxgate, vec![true; whole.len()]);
+        }
+    });
+}
+
+#[test]
+fn a_thousand_damaged_datagrams_meet_the_same_verdicts() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        // The multiplier and the increment of Knuth's MMIX: any seed will do, and this one is the same each time.
+        let mut state = 7348_u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut payloads = Vec::new();
+        for _ in 0..1000 {
+            let mut payload = with_bits(10, 0);
+            // In the header, the addresses and what follows; seldom enough that some stay whole.
+            for _ in 0..random(3) {
+                payload[random(24)] ^= 1 << random(8);
+            }
+            // Behind these addresses would be another protocol, which the kernel looks into.
+            payload[20..22].copy_from_slice(&[0x88, 0xb5]);
+            if random(4) == 0 {
+                payload.truncate(random(payload.len()));
+            }
+            payloads.push(payload);
+        }
+        for policy in [ReservedBits::Ignore, ReservedBits::Reject] {
+            let verdict = agreed(|device| {
+                let bench = Bench::start(device, |options| options.reserved_bits = Some(policy));
+                // In parts that no socket buffer loses.
+                payloads
+                    .chunks(50)
+                    .flat_map(|part| bench.accepted(1, Outer::default(), part))
+                    .collect::<Vec<_>>()
+            });
+            let accepted = verdict.iter().filter(|accepted| **accepted).count();
+            assert!((200..800).contains(&accepted), "{policy}: {accepted} of 1000 say little");
         }
     });
 }

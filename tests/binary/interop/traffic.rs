@@ -176,6 +176,9 @@ fn a_restart_keeps_the_mac_address_and_the_peer_goes_on_with_what_it_knows() {
                 lan.up();
                 // The first ones, at once: the peer has our MAC address and its entry.
                 let first = pings(&lan.peers[0], "10.0.0.100", 56);
+                lan.kill();
+                lan.up();
+                assert!(pings(&lan.peers[0], "10.0.0.100", 56), "after a disorderly end");
                 (while_down.none_answered(), first, lan.tunnel().link().mac == before)
             });
             assert_eq!(verdict, (true, true, true));

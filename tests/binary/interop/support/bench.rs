@@ -1,6 +1,6 @@
 //! The device under test between two probes: frames in on one side, datagrams seen and sent on the other.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ pub(crate) struct Bench {
     wire: PacketSocket,
     family: Family,
     vni: u32,
+    port: u16,
     /// MAC addresses of eth0: of `dut`, of `far`.
     cable: [Mac; 2],
     _far: Host,
@@ -48,6 +49,9 @@ impl Bench {
 
     /// The same on either underlay.
     pub(crate) fn over(family: Family, device: Device, options: impl FnOnce(&mut Options)) -> Bench {
+        let mut settings = Options::new(remote(family, 100));
+        settings.peers = vec![remote(family, 1), remote(family, 2)];
+        options(&mut settings);
         let (dut, far) = (Rc::new(Host::new("dut").unwrap()), Host::new("far").unwrap());
         link(&dut, "eth0", &far, "eth0").unwrap();
         dut.address("eth0", &format!("{}/{}", remote(family, 100), prefix(family))).unwrap();
@@ -71,13 +75,10 @@ impl Bench {
         })
         .unwrap();
         // Nobody reads it: it keeps `far` from answering that the port is closed.
-        let taken_port = far.run(|| UdpSocket::bind("[::]:4789")).unwrap();
+        let taken_port = far.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, settings.port))).unwrap();
         // The stack of `dut` stays quiet on the device under test.
         dut.sysctl("net/ipv6/conf/default/disable_ipv6", "1").unwrap();
 
-        let mut settings = Options::new(remote(family, 100));
-        settings.peers = vec![remote(family, 1), remote(family, 2)];
-        options(&mut settings);
         let tunnel = Tunnel::start(device, &dut, &settings);
         let incoming = PacketOptions { ignore_outgoing: true, promiscuous: false };
         let overlay = dut.run(|| PacketSocket::open(DEV, &incoming)).unwrap();
@@ -88,6 +89,7 @@ impl Bench {
             wire,
             family,
             vni: settings.vni,
+            port: settings.port,
             cable,
             _far: far,
             _taken_port: taken_port,
@@ -172,7 +174,7 @@ impl Bench {
     }
 
     fn inject(&self, from: u8, outer: Outer, payload: &[u8]) {
-        let packet = outer.packet(self.remote(from), self.remote(100), payload);
+        let packet = outer.packet(self.remote(from), (self.remote(100), self.port), payload);
         let frame = [&self.cable[0][..], &self.cable[1], &packet].concat();
         assert_eq!(self.wire.send(&frame).unwrap(), Some(frame.len()));
     }

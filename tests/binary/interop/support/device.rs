@@ -43,6 +43,7 @@ pub(crate) enum SourcePorts {
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) vni: u32,
+    pub(crate) port: u16,
     pub(crate) local: IpAddr,
     pub(crate) underlay: Option<&'static str>,
     pub(crate) peers: Vec<IpAddr>,
@@ -67,6 +68,7 @@ impl Options {
     pub(crate) fn new(local: IpAddr) -> Options {
         Options {
             vni: 10,
+            port: 4789,
             local,
             underlay: None,
             peers: Vec::new(),
@@ -91,6 +93,7 @@ impl Options {
         let mut vxlan = KernelVxlan::default();
         let settings = &mut vxlan.settings;
         settings.vni = self.vni;
+        settings.port = self.port;
         settings.local = Some(self.local);
         let group = self.peers.iter().copied().find(IpAddr::is_multicast);
         settings.group = group;
@@ -132,6 +135,7 @@ impl Options {
         let mut option = |name: &str, value: String| line.extend([format!("--{name}"), value]);
         option("dev", DEV.to_owned());
         option("vni", self.vni.to_string());
+        option("port", self.port.to_string());
         option("local", self.local.to_string());
         self.underlay.iter().for_each(|link| option("underlay", (*link).to_owned()));
         self.peers.iter().for_each(|peer| option("peer", peer.to_string()));
@@ -241,6 +245,22 @@ impl Tunnel {
         }
     }
 
+    /// Frames to each peer, by its outer address, as it counts them itself. The kernel's device does not count them apart.
+    pub(crate) fn sent_to_peers(&self) -> Option<BTreeMap<String, u64>> {
+        match &self.kind {
+            Kind::Kernel(_) => None,
+            Kind::Vxgate(_) => {
+                let shown = ask(&self.host, &["show", "-j"]).expect("a tunnel that is up");
+                let shown = shown.get(0).unwrap_or(&shown);
+                let peers = shown["peers"].as_array().expect("a list of peers");
+                let count = |peer: &serde_json::Value| {
+                    (peer["ip"].as_str().unwrap().to_owned(), peer["tx_frames"].as_u64().unwrap())
+                };
+                Some(peers.iter().map(count).collect())
+            }
+        }
+    }
+
     /// How many frames it dropped for this reason; the kernel's device does not tell.
     pub(crate) fn dropped(&self, reason: &str) -> Option<u64> {
         match &self.kind {
@@ -282,6 +302,25 @@ impl Tunnel {
     /// `bridge fdb add`; answers whether it was done.
     pub(crate) fn fdb_add(&self, mac: Mac, dst: IpAddr, state: State) -> bool {
         self.fdb_set("add", mac, dst, state)
+    }
+
+    /// `bridge fdb add` of a static entry with a UDP port and a VNI of its own.
+    pub(crate) fn fdb_add_at(&self, mac: Mac, dst: IpAddr, port: u16, vni: u32) -> bool {
+        match &self.kind {
+            Kind::Kernel(link) => {
+                let entry = FdbEntry {
+                    state: FdbState::Static,
+                    port: Some(port),
+                    vni: Some(vni),
+                    ..FdbEntry::new(mac, dst)
+                };
+                self.host.netlink(async |netlink| netlink.fdb_add(link, &entry).await).is_ok()
+            }
+            Kind::Vxgate(_) => {
+                let (mac, dst, port, vni) = (show(mac), dst.to_string(), port.to_string(), vni.to_string());
+                self.tell(&["fdb", "add", &mac, "dst", &dst, "port", &port, "vni", &vni, "static"])
+            }
+        }
     }
 
     /// `bridge fdb append`.
@@ -340,6 +379,11 @@ impl Tunnel {
     fn tell(&self, words: &[&str]) -> bool {
         let status = command(&self.host).args(words).stdout(Stdio::null()).stderr(Stdio::null()).status();
         status.unwrap().success()
+    }
+
+    /// Ends it in the disorderly way: SIGKILL, or the device deleted.
+    pub(crate) fn kill(self) {
+        drop(self);
     }
 
     /// Ends it in the orderly way and waits until its device is gone.

@@ -105,11 +105,17 @@ impl Inner {
     }
 }
 
-/// The TOS or traffic class of a frame's IP packet, if its IPv4 header checksum is right.
+/// The frame with a tag between its addresses and its ether type.
+pub(crate) fn tagged(frame: &[u8], tag: [u8; 4]) -> Vec<u8> {
+    [&frame[..12], &tag, &frame[12..]].concat()
+}
+
+/// The TOS or traffic class of a frame's IP packet, behind one tag if there is one, if its IPv4 header checksum is right.
 pub(crate) fn tos_of(frame: &[u8]) -> Option<u8> {
-    match frame.get(12..14)? {
-        [0x08, 0x00] => (checksum(&[frame.get(14..34)?]) == 0).then(|| frame[15]),
-        [0x86, 0xdd] => Some(frame.get(14)? << 4 | frame.get(15)? >> 4),
+    match (frame.get(12..14)?, frame.get(14..)?) {
+        ([0x81, 0x00], _) => tos_of(&[&frame[..12], frame.get(16..)?].concat()),
+        ([0x08, 0x00], packet) => (checksum(&[packet.get(..20)?]) == 0).then(|| packet[1]),
+        ([0x86, 0xdd], packet) => Some(packet.first()? << 4 | packet.get(1)? >> 4),
         _ => None,
     }
 }

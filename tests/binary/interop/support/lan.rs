@@ -107,6 +107,11 @@ impl Lan {
         self.tunnel.take().unwrap().stop();
     }
 
+    /// Ends it in the disorderly way.
+    pub(crate) fn kill(&mut self) {
+        self.tunnel.take().unwrap().kill();
+    }
+
     pub(crate) fn tunnel(&self) -> &Tunnel {
         self.tunnel.as_ref().unwrap()
     }

@@ -12,9 +12,9 @@ use vxgate_testbed::{kernel_has_vxlan, skip, tun_obstacle};
 
 pub(crate) use bench::Bench;
 pub(crate) use device::{Device, PATIENCE, SourcePorts, State};
-pub(crate) use frame::{BROADCAST, Inner, Mac, datagram, frame, header, mac, multicast, tos_of};
+pub(crate) use frame::{BROADCAST, Inner, Mac, datagram, frame, header, mac, multicast, tagged, tos_of};
 pub(crate) use lan::{Ears, Lan, Layout};
-pub(crate) use wire::{Checksum, Outer};
+pub(crate) use wire::{Checksum, Datagram, Outer};
 
 /// The underlay's IP version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,6 @@ use std::net::IpAddr;
 
 use super::frame::{checksum, pseudo_sum};
 
-/// RFC 7348 section 5.
-const VXLAN_PORT: u16 = 4789;
-
 /// A VXLAN datagram as it was on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Datagram {
@@ -16,6 +13,7 @@ pub(crate) struct Datagram {
     pub(crate) ttl: u8,
     pub(crate) dont_fragment: bool,
     pub(crate) source_port: u16,
+    pub(crate) port: u16,
     /// Over veth it may hold the pseudo-header's sum only; zero is zero.
     pub(crate) checksum: u16,
     pub(crate) header: [u8; 8],
@@ -23,7 +21,7 @@ pub(crate) struct Datagram {
 }
 
 impl Datagram {
-    /// Reads an Ethernet frame; none for what is no VXLAN datagram.
+    /// Reads an Ethernet frame; none for what is no UDP datagram that could be VXLAN.
     pub(crate) fn parse(frame: &[u8]) -> Option<Datagram> {
         if is_fragment(frame) {
             return None;
@@ -45,7 +43,6 @@ impl Datagram {
             _ => return None,
         };
         let field = |at: usize| Some(u16::from_be_bytes([*udp.get(at)?, *udp.get(at + 1)?]));
-        (field(2)? == VXLAN_PORT).then_some(())?;
         Some(Datagram {
             from,
             to,
@@ -53,6 +50,7 @@ impl Datagram {
             ttl,
             dont_fragment,
             source_port: field(0)?,
+            port: field(2)?,
             checksum: field(6)?,
             header: udp.get(8..16)?.try_into().ok()?,
             inner: udp[16..].to_vec(),
@@ -91,17 +89,13 @@ impl Default for Outer {
 }
 
 impl Outer {
-    /// The packet that carries `payload` to the VXLAN port, with its ether type before it.
-    pub(crate) fn packet(&self, from: IpAddr, to: IpAddr, payload: &[u8]) -> Vec<u8> {
+    /// The packet that carries `payload`, with its ether type before it.
+    pub(crate) fn packet(&self, from: IpAddr, to: (IpAddr, u16), payload: &[u8]) -> Vec<u8> {
+        let (to, port) = to;
         let length = (8 + payload.len()) as u16;
-        let mut udp = [
-            &50_000u16.to_be_bytes()[..],
-            &VXLAN_PORT.to_be_bytes(),
-            &length.to_be_bytes(),
-            &[0; 2],
-            payload,
-        ]
-        .concat();
+        let mut udp =
+            [&50_000u16.to_be_bytes()[..], &port.to_be_bytes(), &length.to_be_bytes(), &[0; 2], payload]
+                .concat();
         let addresses = match (from, to) {
             (IpAddr::V4(from), IpAddr::V4(to)) => [from.octets(), to.octets()].concat(),
             (IpAddr::V6(from), IpAddr::V6(to)) => [from.octets(), to.octets()].concat(),
