@@ -110,6 +110,27 @@ fn an_entry_at_a_remote_that_nobody_has_keeps_its_frames_from_all_others() {
 }
 
 #[test]
+fn a_peer_whose_host_refuses_takes_nothing_from_the_others() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        for family in Family::BOTH {
+            let verdict = agreed(|device| {
+                let mut bench = Bench::over(family, device, |_| {});
+                bench.close_port();
+                // Each answered by "port unreachable" before the next goes out.
+                let rounds = (0..50).map(|_| bench.targets(frame(BROADCAST, mac(200), &[])));
+                let all = rounds.filter(|targets| *targets == [1, 2]).count();
+                assert!(bench.tunnel.drops().is_empty());
+                (all, bench.delivers(1, &frame(BROADCAST, mac(1), &[])))
+            });
+            assert_eq!(verdict, (50, true), "{family:?}");
+        }
+    });
+}
+
+#[test]
 fn without_peers_a_frame_to_an_unknown_address_is_dropped() {
     isolated!(|| {
         if !ready() {

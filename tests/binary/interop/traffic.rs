@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vxgate_netlink::DontFragment;
-use vxgate_testbed::{Host, Ping, eventually, isolated, tcp, udp};
+use vxgate_testbed::{Host, Ping, eventually, isolated, link, tcp, udp};
 
 use crate::support::{
-    BROADCAST, Bench, Device, Ears, Family, Lan, Layout, PATIENCE, agreed, frame, mac, ready,
+    BROADCAST, Bench, DEV, Device, Ears, Family, Lan, Layout, PATIENCE, agreed, frame, mac, ready,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -218,6 +218,110 @@ fn an_underlay_address_that_goes_and_comes_back_takes_the_traffic_with_it() {
                 (before, gone, back, pings(&lan.peers[0], "10.0.0.100", 56))
             });
             assert_eq!(verdict, (true, true, true, true), "{family:?}");
+        }
+    });
+}
+
+#[test]
+fn an_underlay_link_that_goes_down_and_up_takes_the_traffic_with_it() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        let verdict = agreed(|device| {
+            let lan = two_hosts(device, Layout::new(Family::V4));
+            let before = pings(&lan.dut, "10.0.0.1", 56);
+            lan.dut.down("eth0").unwrap();
+            let short = Ping { timeout: Duration::from_millis(200), ..Ping::new(ip("10.0.0.1")) };
+            let gone = lan.dut.run(|| short.run()).unwrap().none_answered();
+            lan.dut.up("eth0").unwrap();
+            let back = eventually(PATIENCE, || lan.dut.run(|| short.run()).unwrap().all_answered());
+            (before, gone, back)
+        });
+        assert_eq!(verdict, (true, true, true));
+    });
+}
+
+/// ```text
+///   guest ── eth0 ──── guest ── br0 ── vxlan0 (under test) ... kernel peer
+///   10.0.0.50/24               dut                             10.0.0.1/24
+/// ```
+#[test]
+fn a_host_behind_a_bridge_reaches_the_peer() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        for family in Family::BOTH {
+            let verdict = agreed(|device| {
+                let lan = Lan::start(device, Layout::new(family), |_| {});
+                let guest = Host::new("guest").unwrap();
+                link(&guest, "eth0", &lan.dut, "guest").unwrap();
+                let mtu = lan.tunnel().link().mtu;
+                guest.mtu("eth0", mtu).unwrap();
+                lan.dut.mtu("guest", mtu).unwrap();
+                lan.dut
+                    .netlink(async |netlink| {
+                        let bridge = netlink.bridge_add("br0").await?;
+                        for port in ["guest", DEV] {
+                            netlink.set_controller(&netlink.link_by_name(port).await?, Some(&bridge)).await?;
+                        }
+                        netlink.set_up(&bridge).await
+                    })
+                    .unwrap();
+                guest.address("eth0", "10.0.0.50/24").unwrap();
+                let size = usize::try_from(mtu).unwrap() - 28;
+                let reached = eventually(PATIENCE, || pings(&guest, "10.0.0.1", size));
+                let octets = 16 << 20;
+                let there = tcp::transfer(&guest, &lan.peers[0], ip("10.0.0.1"), octets, LIMIT).unwrap();
+                let back = tcp::transfer(&lan.peers[0], &guest, ip("10.0.0.50"), octets, LIMIT).unwrap();
+                (reached, there.intact, back.intact)
+            });
+            assert_eq!(verdict, (true, true, true), "{family:?}");
+        }
+    });
+}
+
+#[test]
+fn udp_that_a_peer_hands_over_uncut_arrives_cut() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        for family in Family::BOTH {
+            let verdict = agreed(|device| {
+                let lan = two_hosts(device, Layout::new(family));
+                assert!(pings(&lan.peers[0], "10.0.0.100", 56));
+                ["10.0.0.1", "fd00::1"].map(|source| {
+                    let target = if source.contains(':') { "[fd00::100]:5000" } else { "10.0.0.100:5000" };
+                    let receiver = lan.dut.run(|| std::net::UdpSocket::bind(target)).unwrap();
+                    receiver.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+                    let sender = vxgate_sys::udp::UdpOptions::new((ip(source), 0).into());
+                    let sender = lan.peers[0].run(|| vxgate_sys::udp::bind(&sender)).unwrap();
+                    let data: Vec<u8> = (0..30_500_u32).map(|position| (position / 1000) as u8).collect();
+                    let message = vxgate_sys::udp::Message {
+                        segment_octets: Some(1000),
+                        ..vxgate_sys::udp::Message::new(target.parse().unwrap(), &data)
+                    };
+                    let outcome = vxgate_sys::udp::send_batch(
+                        &sender,
+                        &mut vxgate_sys::udp::SendBatch::new(1),
+                        [message].into_iter(),
+                    );
+                    assert_eq!(outcome.sent, 1, "{:?}", outcome.error);
+                    let mut buffer = [0; 65_536];
+                    let mut sizes = Vec::new();
+                    while sizes.iter().sum::<usize>() < data.len() {
+                        match receiver.recv(&mut buffer) {
+                            Ok(octets) => sizes.push(octets),
+                            Err(_) => break,
+                        }
+                    }
+                    sizes
+                })
+            });
+            let cut: Vec<usize> = [vec![1000; 30], vec![500]].concat();
+            assert_eq!(verdict, [cut.clone(), cut], "{family:?}");
         }
     });
 }

@@ -35,7 +35,7 @@ pub(crate) struct Bench {
     /// MAC addresses of eth0: of `dut`, of `far`.
     cable: [Mac; 2],
     _far: Host,
-    _taken_port: UdpSocket,
+    taken_port: Option<UdpSocket>,
 }
 
 /// How many remotes `far` stands for. `dut` knows where they are: none waits for resolution while others pass.
@@ -92,7 +92,7 @@ impl Bench {
             port: settings.port,
             cable,
             _far: far,
-            _taken_port: taken_port,
+            taken_port: Some(taken_port),
         };
         bench.place_mark();
         bench
@@ -101,6 +101,11 @@ impl Bench {
     /// Makes the entry that marks need; to be repeated after a flush.
     pub(crate) fn place_mark(&self) {
         assert!(self.tunnel.fdb_add(mark_mac(MARKER), self.remote(MARKER), State::Static));
+    }
+
+    /// Has `far` answer what comes for the VXLAN port from now on with "port unreachable".
+    pub(crate) fn close_port(&mut self) {
+        self.taken_port = None;
     }
 
     /// The outer address of a remote.

@@ -11,7 +11,7 @@ use std::fmt::Debug;
 use vxgate_testbed::{kernel_has_vxlan, skip, tun_obstacle};
 
 pub(crate) use bench::Bench;
-pub(crate) use device::{Device, PATIENCE, SourcePorts, State};
+pub(crate) use device::{DEV, Device, PATIENCE, SourcePorts, State};
 pub(crate) use frame::{BROADCAST, Inner, Mac, datagram, frame, header, mac, multicast, tagged, tos_of};
 pub(crate) use lan::{Ears, Lan, Layout};
 pub(crate) use wire::{Checksum, Datagram, Outer};
