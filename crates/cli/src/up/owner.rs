@@ -29,7 +29,12 @@ pub(crate) async fn port_owner(netlink: &Netlink, address: SocketAddr) -> Option
 /// device (drivers/net/tun.c, `tun_chr_show_fdinfo`, Linux 3.18).
 pub(crate) fn tap_owner(dev: &str) -> Option<String> {
     let is_its = |line: &str| line.strip_prefix("iff:").is_some_and(|name| name.trim() == dev);
+    // The same name in another network namespace is another device.
+    let here = fs::read_link("/proc/self/ns/net").ok()?;
     first_process(|process| {
+        if fs::read_link(process.join("ns/net")).ok().as_ref() != Some(&here) {
+            return false;
+        }
         let descriptors = fs::read_dir(process.join("fdinfo")).into_iter().flatten().flatten();
         descriptors
             .filter_map(|entry| fs::read_to_string(entry.path()).ok())

@@ -39,7 +39,8 @@ impl Plan {
     pub(crate) async fn make(netlink: &Netlink, config: &UpConfig) -> Result<Plan, UpError> {
         let links = netlink.links().await?;
         if let Some(taken) = links.iter().find(|link| link.name == config.dev.as_str()) {
-            let owner = tap_owner(&taken.name);
+            let is_tap = taken.kind.as_deref() == Some("tun");
+            let owner = if is_tap { tap_owner(&taken.name) } else { None };
             return Err(UpError::NameTaken { dev: taken.name.clone(), kind: taken.kind.clone(), owner });
         }
         let underlay = match &config.underlay {
