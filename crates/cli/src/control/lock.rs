@@ -20,7 +20,7 @@ const DYING: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 #[derive(Debug)]
 pub(crate) struct DeviceLock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 /// Why the lock is not ours.
@@ -62,10 +62,12 @@ impl DeviceLock {
             if let Some(pid) = read_pid(&mut file) {
                 wait_dead(pid);
             }
-            file.set_len(0)?;
-            file.rewind()?;
-            writeln!(file, "{}", std::process::id())?;
-            return Ok(DeviceLock { path, _file: file });
+            // From here on dropping it removes the file: a disk without room for our number is left as it was.
+            let mut lock = DeviceLock { path, file };
+            lock.file.set_len(0)?;
+            lock.file.rewind()?;
+            writeln!(lock.file, "{}", std::process::id())?;
+            return Ok(lock);
         }
     }
 }

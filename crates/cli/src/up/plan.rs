@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use vxgate_netlink::{Address, Link, Netlink, Route};
 
 use super::error::UpError;
+use super::owner::tap_owner;
 use crate::config::values::Mtu;
 use crate::config::{Family, UpConfig};
 
@@ -38,7 +39,9 @@ impl Plan {
     pub(crate) async fn make(netlink: &Netlink, config: &UpConfig) -> Result<Plan, UpError> {
         let links = netlink.links().await?;
         if let Some(taken) = links.iter().find(|link| link.name == config.dev.as_str()) {
-            return Err(UpError::NameTaken { dev: taken.name.clone(), kind: taken.kind.clone() });
+            let is_tap = taken.kind.as_deref() == Some("tun");
+            let owner = if is_tap { tap_owner(&taken.name) } else { None };
+            return Err(UpError::NameTaken { dev: taken.name.clone(), kind: taken.kind.clone(), owner });
         }
         let underlay = match &config.underlay {
             None => None,

@@ -1,9 +1,11 @@
 //! What the control socket's requests do to the running tunnel.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, SocketType, netdevice};
 use tokio::sync::{Notify, oneshot};
 use vxgate_core::{
     ControlError, Counts, DropReason, EntryState as CoreState, EntryStates, EntryView,
@@ -36,6 +38,8 @@ pub(super) struct Tenant {
 #[derive(Clone)]
 pub(super) struct About {
     pub(super) dev: String,
+    /// The device by number, which renaming it does not change.
+    pub(super) link: u32,
     pub(super) vni: u32,
     pub(super) local: IpAddr,
     pub(super) port: u16,
@@ -91,7 +95,7 @@ impl Handler for Tenant {
         let about = self.about.clone();
         Ok(TunnelStatus {
             // The device's own word, which `ip link set mtu` may have changed.
-            mtu: vxgate_sys::interface::mtu(&about.dev).unwrap_or(0),
+            mtu: mtu(about.link).unwrap_or(0),
             dev: about.dev,
             vni: about.vni,
             local: about.local,
@@ -183,6 +187,11 @@ impl Handler for Tenant {
     fn down(&self) {
         self.down.notify_one();
     }
+}
+
+fn mtu(link: u32) -> io::Result<u32> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    vxgate_sys::interface::mtu(&netdevice::index_to_name(socket, link)?)
 }
 
 fn refusal(error: ControlError) -> Refusal {

@@ -19,8 +19,8 @@ use vxgate_sys::plain_tap::PlainTap;
 use vxgate_sys::tap::{Tap, TapError, TapOptions};
 
 use super::error::UpError;
+use super::owner::port_owner;
 use super::plan::Plan;
-use super::port_owner::port_owner;
 use crate::config::UpConfig;
 use crate::config::values::{self, Df, Tos, Ttl};
 
@@ -32,6 +32,8 @@ const TX_QUEUE_LEN: u32 = 5000;
 pub(crate) struct Tunnel {
     pub(crate) forwarder: Forwarder,
     pub(crate) dev: String,
+    /// The device's number.
+    pub(crate) link: u32,
     /// Whether the TAP's frames carry a virtio header.
     pub(crate) virtio_header: bool,
     pub(crate) local: SocketAddr,
@@ -57,7 +59,13 @@ impl Tunnel {
             AnyTap::Offload(tap) => Forwarder::spawn(segment, TapPort::new(tap), underlay, policy),
             AnyTap::Plain(tap) => Forwarder::spawn(segment, PlainTapPort::new(tap), underlay, policy),
         };
-        Ok(Tunnel { forwarder: forwarder.map_err(UpError::Start)?, dev, virtio_header, local })
+        Ok(Tunnel {
+            forwarder: forwarder.map_err(UpError::Start)?,
+            dev,
+            link: link.index,
+            virtio_header,
+            local,
+        })
     }
 }
 
