@@ -115,6 +115,7 @@ fn kept_it_says_how_to_enter_and_ends_with_sigterm() {
         let mut child = command.spawn().unwrap();
         let told = || fs::read_to_string("/run/told").unwrap();
         assert!(eventually(PATIENCE, || told().contains("as `you`:")), "{}", told());
+        assert!(!living().0.is_empty(), "the lab itself is seen, or its absence would prove nothing");
         let enter = told().lines().find(|line| line.trim_start().starts_with("you ")).unwrap().to_owned();
         let words: Vec<&str> = enter.split_whitespace().skip(1).collect();
         assert_eq!(words[0], "nsenter", "{enter}");

@@ -8,12 +8,21 @@
 //!   2001:db8:21::100/64   2001:db8:21::1/64
 //! ```
 
+#[cfg(test)]
 mod control;
+#[cfg(test)]
 mod ends;
+#[cfg(test)]
 mod figures;
+#[cfg(test)]
 mod ground;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
 mod init;
+#[cfg(test)]
 mod lab;
+#[cfg(test)]
 mod mtu;
+#[cfg(test)]
 mod refused;
