@@ -19,8 +19,8 @@ use self::environment::VARIABLES;
 use self::fdb::FdbCommand;
 use self::peer::PeerCommand;
 use self::up::UpOptions;
-use crate::config::values::DeviceName;
 use crate::failure::{Failure, see_help};
+pub(crate) use words::parse_device;
 
 /// A VXLAN tunnel end point in user space, made for SORACOM Gate
 #[derive(Debug, Parser)]
@@ -90,8 +90,9 @@ Examples:
   vxgate down
   vxgate down vxlan0")]
     Down {
-        /// The device; the only tunnel where none is named
-        dev: Option<DeviceName>,
+        /// Words: the device, and what else stands in `help`.
+        #[arg(value_name = "DEV", help = "[dev] DEV; the only tunnel where none is named")]
+        words: Vec<String>,
     },
     /// Bring a tunnel up by the arguments of the Gate's init_vxlan.sh
     #[command(
@@ -114,8 +115,9 @@ Examples:
   vxgate show vxlan0
   vxgate show -j | jq '.[0].peers'")]
     Show {
-        /// The device; every tunnel where none is named
-        dev: Option<DeviceName>,
+        /// Words: the device, and what else stands in `help`.
+        #[arg(value_name = "DEV", help = "[dev] DEV; every tunnel where none is named")]
+        words: Vec<String>,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -175,8 +177,13 @@ pub(crate) struct InitArgs {
     /// Stay in the foreground, as `up` does
     #[arg(long)]
     pub(crate) foreground: bool,
-    /// PHY_IF PHY_ADDR VXLAN_IF VXLAN_ADDR NETMASK [VNI] PEER...
-    #[arg(value_name = "ARG", trailing_var_arg = true, allow_hyphen_values = true)]
+    /// The script's words, as `help` has them.
+    #[arg(
+        help = "PHY_IF PHY_ADDR VXLAN_IF VXLAN_ADDR NETMASK [VNI] PEER...",
+        value_name = "ARG",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     pub(crate) arguments: Vec<String>,
 }
 

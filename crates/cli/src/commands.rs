@@ -22,14 +22,17 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
     let CommandLine { output, statistics, command } = line;
     match command {
         None => show(out, None, output),
-        Some(Command::Show { dev, output: own }) => show(out, dev, own.or(output)),
+        Some(Command::Show { words, output: own }) => {
+            show(out, args::parse_device("show", &words)?, own.or(output))
+        }
         Some(Command::Up(options)) => {
             let options = options.over(environment::from_environment()?);
             let config = UpConfig::new(options)
                 .map_err(|error| Failure::config(&error, |option| format!("up: --{option}")))?;
             up::run(config)
         }
-        Some(Command::Down { dev }) => {
+        Some(Command::Down { words }) => {
+            let dev = args::parse_device("down", &words)?;
             connect("down", dev.as_ref())?.down().map_err(|error| Failure::client("down", &error))
         }
         Some(Command::Init(args)) => init::run(&args, out),
@@ -109,7 +112,7 @@ fn fdb_show(
 fn peer_command(out: &mut dyn Write, verb: PeerCommand, output: OutputArgs) -> Result<(), Failure> {
     match verb {
         PeerCommand::List(args) => {
-            let dev = peer::parse_list(&args.words)?;
+            let dev = args::parse_device("peer list", &args.words)?;
             let format = format(args.output.or(output));
             let mut tunnels = Vec::new();
             for mut client in connect_to_list(out, "peer list", dev.as_ref(), format)? {

@@ -132,6 +132,19 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_that_ends_early_has_told_why_and_its_status_is_ours() {
+        let config = config_of("eth0 172.21.0.100 vxgate-no-such - -").unwrap_err();
+        assert!(config.to_string().contains("VXLAN_ADDR"), "{config}");
+        let config = config_of("eth0 172.21.0.100 vxgate-none 10.0.0.1 9").unwrap();
+        for (script, code) in [("exit 2", 2), ("exit 1", 1), ("exit 0", 1), ("kill -9 $$", 1)] {
+            let daemon = Command::new("sh").args(["-c", script]).spawn().unwrap();
+            let failure = wait_up(daemon, &config).unwrap_err();
+            assert!(failure.is_silent());
+            assert_eq!(failure.exit_code(), std::process::ExitCode::from(code), "{script}");
+        }
+    }
+
+    #[test]
     fn each_wrong_argument_has_the_scripts_name() {
         for (line, message) in [
             ("eth0 172.21.0.100", "vxgate: init: VXLAN_IF is missing\nhint: the arguments are PHY_IF"),

@@ -7,17 +7,19 @@
 //! ```
 
 mod error;
+mod owner;
 mod plan;
-mod port_owner;
 mod serve;
 mod tunnel;
 
 use std::error::Error;
+use std::fs;
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use vxgate_core::Event;
 use vxgate_forwarder::Forwarder;
@@ -40,22 +42,60 @@ use tunnel::Tunnel;
 pub(crate) fn run(config: UpConfig) -> Result<(), Failure> {
     let what = format!("tunnel {}", config.dev);
     log_to_stderr();
-    // The lock comes first: what follows would otherwise be in the way of a tunnel that runs.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(&what, chain(&UpError::Start(error))))?;
+    // Before there is anything to undo, so that no signal finds something left.
+    let signals = runtime.block_on(async { Signals::listen() });
+    let signals = signals.map_err(|error| Failure::failed(&what, chain(&UpError::Start(error))))?;
+    // The lock comes next: what follows would otherwise be in the way of a tunnel that runs.
     let listener = Listener::bind(&RuntimeDir::from_environment(), &config.dev)
         .map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::failed(&what, UpError::Start(error)))?;
-    let ended = runtime.block_on(tunnel(&config, &listener));
+    let ended = runtime.block_on(tunnel(&config, signals, &listener));
     ended.map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))
 }
 
-async fn tunnel(config: &UpConfig, listener: &Listener) -> Result<(), UpError> {
-    let started = now();
-    let mut signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-    let [terminate, interrupt] = signals.each_mut();
-    let terminate = terminate.as_mut().map_err(|error| UpError::Start(error.kind().into()))?;
-    let interrupt = interrupt.as_mut().map_err(|error| UpError::Start(error.kind().into()))?;
+/// The signals that end a tunnel.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// None where the tunnel was started to outlive its terminal, as by nohup(1).
+    hangup: Option<Signal>,
+}
 
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
+        })
+    }
+
+    /// Waits for one of them; its name.
+    async fn first(mut self) -> &'static str {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = hangup => "SIGHUP",
+        }
+    }
+}
+
+/// Whether this process was started with SIGHUP ignored: the lowest bit of the mask in proc_pid_status(5).
+fn hangup_is_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+async fn tunnel(config: &UpConfig, signals: Signals, listener: &Listener) -> Result<(), UpError> {
+    let started = now();
     let netlink = Netlink::open()?;
     let plan = Plan::make(&netlink, config).await?;
     for notice in config.notices.iter().chain(&plan.notices) {
@@ -66,11 +106,12 @@ async fn tunnel(config: &UpConfig, listener: &Listener) -> Result<(), UpError> {
         control: tunnel.forwarder.control(),
         about: About {
             dev: tunnel.dev.clone(),
+            link: tunnel.link,
             vni: config.vni.get(),
             local: tunnel.local.ip(),
             port: tunnel.local.port(),
             source_port: config.source_port.to_string(),
-            lane: tunnel.lane,
+            virtio_header: tunnel.virtio_header,
             is_v6: tunnel.local.is_ipv6(),
             started,
         },
@@ -79,8 +120,7 @@ async fn tunnel(config: &UpConfig, listener: &Listener) -> Result<(), UpError> {
     announce(config, &plan, &tunnel, started.elapsed());
 
     let reason = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+        signal = signals.first() => signal,
         () = tenant.down.notified() => "vxgate down",
         ended = listener.serve(Arc::clone(&tenant), Limits::default()) => {
             let Err(error) = ended;
@@ -107,14 +147,13 @@ fn announce(config: &UpConfig, plan: &Plan, tunnel: &Tunnel, after: Duration) {
         SourcePort::Fixed(_) | SourcePort::Hash(_) => format!(", source port {}", config.source_port),
     };
     tracing::info!(
-        "{} is up: VNI {}, {} -> {}{source_port}, address {}, MTU {}, lane {}, after {} ms",
+        "{} is up: VNI {}, {} -> {}{source_port}, address {}, MTU {}, after {} ms",
         tunnel.dev,
         config.vni,
         tunnel.local,
         if peers.is_empty() { "nobody".to_owned() } else { peers.join(" ") },
         if addresses.is_empty() { "none".to_owned() } else { addresses.join(" ") },
         plan.mtu,
-        tunnel.lane,
         after.as_millis(),
     );
 }

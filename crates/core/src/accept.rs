@@ -21,8 +21,32 @@ pub(crate) struct AcceptList {
 /// An answer: `None` for a stranger.
 #[derive(Clone, Copy, Debug)]
 struct Line {
-    addr: IpAddr,
+    key: Key,
     source: Option<Source>,
+}
+
+/// An address as two words, IPv4 in its IPv4-mapped form (RFC 4291 section 2.5.5.2): quicker to make and to compare than an
+/// `IpAddr` of 17 octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key {
+    high: u64,
+    low: u64,
+}
+
+impl Key {
+    #[inline]
+    fn new(addr: &IpAddr) -> Key {
+        match addr {
+            IpAddr::V4(v4) => Key { high: 0, low: 0xffff_0000_0000 | u64::from(v4.to_bits()) },
+            IpAddr::V6(v6) => Key { high: (v6.to_bits() >> 64) as u64, low: v6.to_bits() as u64 },
+        }
+    }
+
+    /// The line of the cache for this address: the upper bits of a product spread neighbours.
+    #[inline]
+    fn place(self) -> usize {
+        ((self.high ^ self.low).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - LINES.ilog2())) as usize
+    }
 }
 
 impl AcceptList {
@@ -37,34 +61,26 @@ impl AcceptList {
 
     /// What this outer source address stands for; `None` for a stranger.
     #[inline]
-    pub(crate) fn source(&mut self, addr: IpAddr, peers: &Peers) -> Option<Source> {
+    pub(crate) fn source(&mut self, addr: &IpAddr, peers: &Peers) -> Option<Source> {
         if self.version != peers.version() {
             self.version = peers.version();
             self.cache = [None; LINES];
         }
-        match self.cache.get(place(addr)) {
-            Some(Some(line)) if line.addr == addr => line.source,
-            Some(_) | None => self.fill(addr, peers),
+        let key = Key::new(addr);
+        match self.cache.get(key.place()) {
+            Some(Some(line)) if line.key == key => line.source,
+            Some(_) | None => self.fill(key, addr.to_canonical(), peers),
         }
     }
 
     #[cold]
-    fn fill(&mut self, addr: IpAddr, peers: &Peers) -> Option<Source> {
+    fn fill(&mut self, key: Key, addr: IpAddr, peers: &Peers) -> Option<Source> {
         let source = peers.source(addr);
         let accepted = source.configured || self.blocks.iter().any(|block| block.contains(addr));
         let source = accepted.then_some(source);
-        if let Some(line) = self.cache.get_mut(place(addr)) {
-            *line = Some(Line { addr, source });
+        if let Some(line) = self.cache.get_mut(key.place()) {
+            *line = Some(Line { key, source });
         }
         source
     }
-}
-
-/// The line of the cache for this address: the upper bits of a product spread neighbours.
-fn place(addr: IpAddr) -> usize {
-    let bits = match addr {
-        IpAddr::V4(v4) => u64::from(v4.to_bits()),
-        IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64 ^ v6.to_bits() as u64,
-    };
-    (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - LINES.ilog2())) as usize
 }

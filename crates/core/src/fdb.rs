@@ -10,10 +10,11 @@
 //!                                                           +-----------+--------+
 //! ```
 //!
-//! A word is a whole entry, so that one load is one consistent entry. An entry lies in either of two buckets that a keyed
-//! hash of its MAC address names, in the first one if there was room: at the table's highest load, one half, 98 of 100 do.
-//! When both are full, an entry of one of them moves to its own other bucket; when none can, the new one is refused. With
-//! two slots for each entry that is a matter of theory.
+//! A word is a whole entry, so that one load is one consistent entry. A keyed hash of the MAC address names one slot, its
+//! bucket and another bucket. The entry lies in that slot if it was free, as it mostly is in a table that is far from its
+//! limit; else in that bucket, where at the limit, with half of all slots taken, 98 of 100 entries are; else in the other one.
+//! When both buckets are full, an entry of one of them moves to its own other bucket; when none can, the new one is refused,
+//! which with two slots for each entry is a matter of theory.
 //!
 //! The writer stores a word after what the word refers to is in place, with release; a reader fences with acquire after a
 //! hit. An entry that moves between buckets is for a moment in both, never in neither; a reader that looked into the one
@@ -93,6 +94,22 @@ fn mac_of(word: u64) -> MacAddr {
     MacAddr::from_bits(word >> MAC_SHIFT)
 }
 
+/// Whether this is the entry of a MAC address; an empty word is not that of the zero address.
+#[inline]
+fn is_of(word: u64, mac: u64) -> bool {
+    word >> MAC_SHIFT == mac && word != 0
+}
+
+/// Where a MAC address may have its entry.
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    /// In the first bucket.
+    best: Slot,
+    first: usize,
+    /// Never the first.
+    second: usize,
+}
+
 impl Table {
     /// A table with two slots for each of `limit` entries.
     fn new(limit: usize, key: u64) -> Table {
@@ -101,37 +118,47 @@ impl Table {
         Table { buckets: (0..buckets).map(bucket).collect(), keys: [key, key.rotate_left(32) ^ GOLDEN | 1] }
     }
 
-    /// The two buckets of a MAC address, never the same.
     #[inline]
-    fn places(&self, mac: u64) -> (usize, usize) {
+    fn places(&self, mac: u64) -> Places {
         let [offset, factor] = self.keys;
         let wide = u128::from(mac ^ offset) * u128::from(factor);
         let hash = (wide >> 64) as u64 ^ wide as u64;
         let mask = self.buckets.len() - 1;
         let first = hash as usize & mask;
-        (first, first ^ (((hash >> 32) as usize & mask) | 1))
+        let second = first ^ (((hash >> 32) as usize & mask) | 1);
+        Places { best: Slot::new(first, (hash >> 61) as usize), first, second }
     }
 
     /// The entry of a MAC address. Whoever acts on more than the word's own bits needs an acquire fence first.
-    #[inline]
+    #[inline(always)]
     fn find(&self, mac: MacAddr) -> Option<Hit> {
         let mac = mac.to_bits();
-        let (first, second) = self.places(mac);
-        self.find_in(first, mac).or_else(|| self.find_in(second, mac))
+        let places = self.places(mac);
+        let word = self.load(places.best);
+        if is_of(word, mac) {
+            return Some(Hit { slot: places.best, word });
+        }
+        self.find_elsewhere(places, mac)
+    }
+
+    /// Apart from the quick way, which callers take in.
+    #[inline(never)]
+    fn find_elsewhere(&self, places: Places, mac: u64) -> Option<Hit> {
+        self.find_in(places.first, mac).or_else(|| self.find_in(places.second, mac))
     }
 
     /// Looks at all eight words whatever it finds: a branch for each one would be guessed wrong as often as not.
     #[inline]
     fn find_in(&self, bucket: usize, mac: u64) -> Option<Hit> {
-        let mut hit = None;
-        for (place, word) in self.buckets.get(bucket)?.0.iter().enumerate() {
-            let word = word.load(Ordering::Relaxed);
-            if word >> MAC_SHIFT == mac {
-                hit = Some(Hit { slot: Slot::new(bucket, place), word });
-            }
+        let words = &self.buckets.get(bucket)?.0;
+        let is_it = |word: &AtomicU64| word.load(Ordering::Relaxed) >> MAC_SHIFT == mac;
+        if !words.iter().fold(false, |any, word| any | is_it(word)) {
+            return None;
         }
-        // An empty word looks like one for the zero address, which has no entry here.
-        hit.filter(|_| mac != 0)
+        let place = words.iter().position(is_it)?;
+        // Looked at again, as the writer may have been there since.
+        let word = words.get(place)?.load(Ordering::Relaxed);
+        is_of(word, mac).then_some(Hit { slot: Slot::new(bucket, place), word })
     }
 
     fn find_empty(&self, bucket: usize) -> Option<Slot> {
@@ -362,7 +389,10 @@ impl Fdb {
 
     /// An empty slot for this MAC address, in the first bucket if possible; moves an entry away if need be.
     fn make_room(&mut self, mac: MacAddr) -> Option<Slot> {
-        let (first, second) = self.table.places(mac.to_bits());
+        let Places { best, first, second } = self.table.places(mac.to_bits());
+        if self.table.load(best) == 0 {
+            return Some(best);
+        }
         let empty = self.table.find_empty(first).or_else(|| self.table.find_empty(second));
         empty.or_else(|| {
             let mut movable =
@@ -374,11 +404,150 @@ impl Fdb {
     /// Moves the entry in this slot to its other bucket, if that has room: there first, then away from here.
     fn move_away(&mut self, slot: Slot) -> bool {
         let Some(entry) = self.entry(slot) else { return false };
-        let (first, second) = self.table.places(entry.mac.to_bits());
+        let Places { first, second, .. } = self.table.places(entry.mac.to_bits());
         let other = if slot.bucket() == first { second } else { first };
         let Some(empty) = self.table.find_empty(other) else { return false };
         self.write(empty, word(entry.mac, entry.peer), entry.kind, entry.heard_s);
         self.table.store(slot, 0);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    const PEER: PeerId = PeerId(7);
+
+    fn station(number: u64) -> MacAddr {
+        MacAddr::from_bits(0x0200_0000_0000 + number)
+    }
+
+    fn filled(limit: usize, macs: impl IntoIterator<Item = MacAddr>) -> Fdb {
+        let mut fdb = Fdb::new(limit, 1);
+        for mac in macs {
+            fdb.insert(mac, PEER, Kind::LEARNED, 0).unwrap();
+        }
+        fdb
+    }
+
+    #[test]
+    fn what_was_inserted_is_found_until_it_is_removed() {
+        let mut fdb = filled(3000, (0..3000).map(station));
+        let reader = fdb.reader();
+        for number in 0..3000 {
+            assert_eq!(reader.lookup(station(number)), Some(PEER), "{number}");
+        }
+        for number in 0..3000 {
+            let slot = fdb.find(station(number)).unwrap().slot();
+            fdb.remove(slot);
+            assert_eq!(reader.lookup(station(number)), None, "{number}");
+        }
+        assert!(fdb.is_empty());
+        assert!(Fdb::slots(0..fdb.buckets()).all(|slot| fdb.entry(slot).is_none()));
+    }
+
+    #[test]
+    fn every_limit_can_be_filled_whatever_the_addresses_have_in_common() {
+        // Makers number their stations in the lowest bits; other sets differ in the highest, or in one octet each.
+        let patterns: [fn(u64) -> u64; 4] =
+            [|n| n, |n| n << 24, |n| (n & 0xff) << 40 | (n >> 8) << 8, |n| n.wrapping_mul(0x0001_0001_0001)];
+        for limit in [1, 2, 3, 8, 9, 16, 17, 1000, 4096, 65536] {
+            for (number, pattern) in patterns.iter().enumerate() {
+                let macs = (1..=limit as u64)
+                    .map(pattern)
+                    .map(|bits| MacAddr::from_bits(bits << 1 & 0xfeff_ffff_ffff));
+                let macs: alloc::collections::BTreeSet<_> = macs.filter(|mac| !mac.is_zero()).collect();
+                let fdb = filled(limit, macs.iter().copied());
+                assert!(macs.iter().all(|mac| fdb.find(*mac).is_some()), "limit {limit}, pattern {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn beyond_the_limit_an_address_is_refused_and_nothing_changes() {
+        let mut fdb = filled(100, (0..100).map(station));
+        assert_eq!(fdb.insert(station(100), PEER, Kind::LEARNED, 0), Err(Full));
+        assert_eq!((fdb.len(), fdb.find(station(100)).is_none()), (100, true));
+    }
+
+    #[test]
+    fn a_group_and_the_zero_address_have_no_place_here() {
+        let mut fdb = Fdb::new(100, 1);
+        for mac in [MacAddr::ZERO, MacAddr::BROADCAST, MacAddr::from_bits(0x0100_5e00_0001)] {
+            assert_eq!(fdb.insert(mac, PEER, Kind::LEARNED, 0), Err(Full), "{mac}");
+            assert!(fdb.find(mac).is_none(), "{mac}");
+        }
+    }
+
+    #[test]
+    fn at_the_limit_98_of_100_entries_are_in_their_first_bucket() {
+        // 65536 entries in 131072 slots: no table is fuller.
+        let fdb = filled(65536, (0..65536).map(station));
+        let in_first = |number: &u64| {
+            let places = fdb.table.places(station(*number).to_bits());
+            fdb.find(station(*number)).is_some_and(|hit| hit.slot().bucket() == places.first)
+        };
+        let share = (0..65536).filter(in_first).count() as f64 / 65536.0;
+        assert!(share > 0.98, "{share}");
+    }
+
+    /// Addresses whose first bucket is `first` and whose second one is `second`.
+    fn of_buckets(fdb: &Fdb, first: usize, second: usize) -> impl Iterator<Item = MacAddr> + '_ {
+        let fits = move |mac: &MacAddr| {
+            let places = fdb.table.places(mac.to_bits());
+            (places.first, places.second) == (first, second)
+        };
+        (0..).map(station).filter(fits)
+    }
+
+    #[test]
+    fn an_entry_makes_room_when_both_buckets_are_full_and_keeps_all_that_it_is() {
+        let mut fdb = Fdb::new(64, 1);
+        let crowd: Vec<_> = of_buckets(&fdb, 2, 3).take(17).collect();
+        let mobile = of_buckets(&fdb, 2, 5).next().unwrap();
+        let kind = Kind::configured(EntryState::Static);
+        fdb.insert(mobile, PeerId(9), kind, 42).unwrap();
+        for mac in &crowd[..15] {
+            fdb.insert(*mac, PEER, Kind::LEARNED, 0).unwrap();
+        }
+        let reader = fdb.reader();
+        let found = reader.find(mobile).unwrap();
+        // Both buckets are full, and only `mobile` has somewhere else to go.
+        fdb.insert(crowd[15], PEER, Kind::LEARNED, 0).unwrap();
+        assert!(!reader.holds(found));
+        let entry = fdb.entry(fdb.find(mobile).unwrap().slot()).unwrap();
+        assert_eq!((entry.slot.bucket(), entry.mac, entry.peer), (5, mobile, PeerId(9)));
+        assert_eq!((entry.kind, entry.heard_s), (kind, 42));
+        assert_eq!(fdb.len(), 17);
+        assert!(crowd[..16].iter().all(|mac| fdb.find(*mac).is_some()));
+        // Now nobody has.
+        assert_eq!(fdb.insert(crowd[16], PEER, Kind::LEARNED, 0), Err(Full));
+        assert_eq!(fdb.len(), 17);
+    }
+
+    #[test]
+    fn the_second_is_noted_once_and_the_remote_told() {
+        let mut fdb = filled(1, [station(1)]);
+        assert_eq!(fdb.refresh(station(1), 5), Some(PEER));
+        assert_eq!(fdb.refresh(station(2), 5), None);
+        let slot = fdb.find(station(1)).unwrap().slot();
+        assert_eq!(fdb.entry(slot).unwrap().heard_s, 5);
+        fdb.repoint(slot, PeerId(8), Kind::configured(EntryState::Permanent), 6);
+        let entry = fdb.entry(slot).unwrap();
+        assert_eq!((entry.peer, entry.kind.state, entry.heard_s), (PeerId(8), EntryState::Permanent, 6));
+    }
+
+    #[test]
+    fn another_key_places_the_same_addresses_elsewhere() {
+        let places = |key| {
+            let fdb = Fdb::new(4096, key);
+            (0..100).map(|number| fdb.table.places(station(number).to_bits()).first).collect::<Vec<_>>()
+        };
+        let (one, other) = (places(1), places(2));
+        let same = one.iter().zip(&other).filter(|(one, other)| one == other).count();
+        assert!(same < 5, "{same} of 100");
     }
 }

@@ -141,13 +141,19 @@ impl Peers {
 
     /// What an outer source address stands for.
     pub(crate) fn source(&self, addr: IpAddr) -> Source {
-        let first = self.at(addr).next().map(|(peer, _)| peer);
-        let in_list = self.at(addr).find(|(_, known)| known.peer).map(|(peer, _)| peer);
-        Source {
-            configured: self.at(addr).any(|(_, known)| known.configured > 0),
-            peer: in_list.or(first),
-            learned: self.find(Remote::new(addr)),
+        let mut source = Source { configured: false, peer: None, learned: None };
+        let mut is_peer = false;
+        for (peer, known) in self.at(addr) {
+            source.configured |= known.configured > 0;
+            if source.peer.is_none() || known.peer && !is_peer {
+                source.peer = Some(peer);
+                is_peer = known.peer;
+            }
+            if known.remote == Remote::new(known.remote.addr) {
+                source.learned = Some(peer);
+            }
         }
+        source
     }
 
     /// The number of a remote, a new one if need be, with one more reference to it.

@@ -144,14 +144,19 @@ impl Segment {
     #[inline]
     pub fn handle_underlay(&mut self, source: IpAddr, payload: &[u8], now: Timestamp) -> UnderlayVerdict {
         self.counters.underlay_in(payload.len());
-        self.judge(source.to_canonical(), payload, now).unwrap_or_else(|reason| {
+        self.judge(&source, payload, now).unwrap_or_else(|reason| {
             self.counters.count_underlay_drop(reason, 1);
             UnderlayVerdict::Drop(reason)
         })
     }
 
     #[inline]
-    fn judge(&mut self, addr: IpAddr, payload: &[u8], now: Timestamp) -> Result<UnderlayVerdict, DropReason> {
+    fn judge(
+        &mut self,
+        addr: &IpAddr,
+        payload: &[u8],
+        now: Timestamp,
+    ) -> Result<UnderlayVerdict, DropReason> {
         let mut source = self.accept.source(addr, &self.peers).ok_or(DropReason::Stranger)?;
         let (vni, frame) = vxlan::decap(payload, self.config.reserved_bits)?;
         if vni != self.config.vni {
@@ -165,7 +170,7 @@ impl Segment {
             return Err(DropReason::OwnMac);
         }
         if self.config.learning && self.learn(mac, addr, &source, now)? {
-            source = self.peers.source(addr);
+            source = self.peers.source(addr.to_canonical());
         }
         if let Some(peer) = source.peer {
             self.counters.heard(peer, now);
@@ -178,7 +183,7 @@ impl Segment {
     fn learn(
         &mut self,
         mac: MacAddr,
-        addr: IpAddr,
+        addr: &IpAddr,
         source: &Source,
         now: Timestamp,
     ) -> Result<bool, DropReason> {
@@ -187,8 +192,8 @@ impl Segment {
                 self.fdb.touch(hit.slot(), now.seconds_up());
                 Ok(false)
             }
-            Some(hit) => self.meet(hit, mac, addr, now),
-            None => Ok(self.learn_new(mac, addr, now)),
+            Some(hit) => self.meet(hit, mac, addr.to_canonical(), now),
+            None => Ok(self.learn_new(mac, addr.to_canonical(), now)),
         }
     }
 

@@ -40,11 +40,23 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
     /// # Errors
     /// The port or the underlay is of no more use.
     pub fn turn(&mut self) -> io::Result<usize> {
+        let count = self.recv()?;
+        self.forward(count)?;
+        Ok(count)
+    }
+
+    /// The first half of a turn: reads a batch. What changes between the halves is in force for the batch.
+    pub(crate) fn recv(&mut self) -> io::Result<usize> {
         let count = self.port.recv()?;
-        let rejected = self.port.take_rejected();
-        if rejected > 0 {
-            self.tally.0.count_overlay_drop(DropReason::BadSuperframe, rejected as u64);
+        for _ in 0..self.port.take_rejected() {
+            // How long such a frame was is what its header lied about.
+            self.tally.0.count_overlay_refusal(DropReason::BadSuperframe, 0);
         }
+        Ok(count)
+    }
+
+    /// The second half of a turn: sends the batch.
+    pub(crate) fn forward(&mut self, count: usize) -> io::Result<()> {
         for index in 0..count {
             let frame = self.port.frame(index);
             let octets = frame.octets();
@@ -72,7 +84,7 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
         if count > 0 {
             self.underlay.flush(&mut self.tally)?;
         }
-        Ok(count)
+        Ok(())
     }
 
     /// Takes over flood lists that changed.

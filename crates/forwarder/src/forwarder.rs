@@ -268,16 +268,30 @@ impl Control {
         look: impl FnOnce(&mut Segment, Timestamp) -> R + Send + 'static,
     ) -> Result<R, Ended> {
         let (answer_tx, answer_rx) = channel::bounded(1);
+        self.send(look, move |answer| {
+            // Who asked may have gone away.
+            let _ = answer_tx.send(answer);
+        })?;
+        answer_rx.recv().map_err(|_| Ended)
+    }
+
+    /// As [`Control::with`], without waiting: the ingress thread hands the answer to `reply`. Should the forwarder end before it
+    /// comes to that, `reply` is dropped uncalled.
+    ///
+    /// # Errors
+    /// The forwarder has ended.
+    pub fn send<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Segment, Timestamp) -> R + Send + 'static,
+        reply: impl FnOnce(R) + Send + 'static,
+    ) -> Result<(), Ended> {
         let command: Command = Box::new(move |segment, now| {
             let answer = look(segment, now);
-            Box::new(move || {
-                // Who asked may have gone away.
-                let _ = answer_tx.send(answer);
-            })
+            Box::new(move || reply(answer))
         });
         self.commands.send(command).map_err(|_| Ended)?;
         let _ = self.shared.wake_ingress.signal();
-        answer_rx.recv().map_err(|_| Ended)
+        Ok(())
     }
 }
 
@@ -288,15 +302,20 @@ fn run_egress<R: PortRx, T: UnderlayTx>(egress: &mut Egress<R, T>, shared: &Shar
     let mut events = Events::with_capacity(2);
     let mut flood = arc_swap::Cache::new(&shared.flood);
     let mut known = Arc::clone(flood.load());
+    // They may have changed between the making of the half and the start of this thread.
+    egress.set_flood(Arc::clone(&known));
     while !shared.stopped() {
         let mut drained = false;
         for _ in 0..TURNS_BEFORE_A_LOOK {
+            let count = egress.recv()?;
+            // After the frames are read: one that was sent after a change is flooded as changed.
             let current = flood.load();
             if !Arc::ptr_eq(current, &known) {
                 known = Arc::clone(current);
                 egress.set_flood(Arc::clone(current));
             }
-            if egress.turn()? == 0 {
+            egress.forward(count)?;
+            if count == 0 {
                 drained = true;
                 break;
             }

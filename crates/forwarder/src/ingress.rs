@@ -47,7 +47,7 @@ impl<R: UnderlayRx, T: PortTx> Ingress<R, T> {
             let datagram = self.underlay.datagram(index);
             let payload = &mut datagram.buffer[datagram.payload.clone()];
             if datagram.truncated {
-                self.counters.count_underlay_drop(DropReason::CutShort, 1);
+                self.counters.count_underlay_refusal(DropReason::CutShort, payload.len() as u64);
                 continue;
             }
             let (start, peer) = match self.segment.handle_underlay(datagram.source, payload, now) {

@@ -12,7 +12,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{self, AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam::queue::ArrayQueue;
@@ -41,6 +42,9 @@ struct Pipe {
     full: ArrayQueue<Packet>,
     free: ArrayQueue<Vec<u8>>,
     arrived: EventFd,
+    /// The reader found the pipe empty and counts on being woken. A writer that finds this set takes it down and signals;
+    /// while the reader is busy, a packet costs no system call.
+    asleep: AtomicBool,
     capacity_octets: usize,
 }
 
@@ -55,6 +59,7 @@ impl Pipe {
             full: ArrayQueue::new(packets.max(1)),
             free,
             arrived: EventFd::new()?,
+            asleep: AtomicBool::new(true),
             capacity_octets,
         }))
     }
@@ -73,9 +78,22 @@ impl Pipe {
         self.full.push(Packet { buffer, address, tos }).is_ok()
     }
 
+    /// Wakes the reader if it sleeps; to be called after each packet or batch of them.
     fn wake(&self) {
-        // A counter at its limit is readable all the same.
-        let _ = self.arrived.signal();
+        // Either this sees that the reader sleeps, or the reader sees the packet: see `sleep`.
+        atomic::fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+            // A counter at its limit is readable all the same.
+            let _ = self.arrived.signal();
+        }
+    }
+
+    /// Lets writers know that the reader found nothing. It must look once more before it waits.
+    fn sleep(&self) -> io::Result<()> {
+        self.arrived.drain()?;
+        self.asleep.store(true, Ordering::Relaxed);
+        atomic::fence(Ordering::SeqCst);
+        Ok(())
     }
 
     /// The octets behind the headroom, copied out; the buffer goes back.
@@ -87,18 +105,30 @@ impl Pipe {
     }
 
     /// As [`Pipe::take`], waiting at most `timeout` for a packet to come.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an embedder's wait with a bound is an edge where time enters"
+    )]
     fn take_within(&self, timeout: Duration) -> io::Result<Option<(Bytes, SocketAddr, u8)>> {
-        if let Some(packet) = self.take() {
-            return Ok(Some(packet));
-        }
-        self.arrived.drain()?;
-        if let Some(packet) = self.take() {
-            return Ok(Some(packet));
-        }
-        let timeout = Timespec::try_from(timeout).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
-        match poll(&mut [PollFd::new(&self.arrived, PollFlags::IN)], Some(&timeout)) {
-            Ok(_) | Err(Errno::INTR) => Ok(self.take()),
-            Err(error) => Err(error.into()),
+        let start = Instant::now();
+        loop {
+            if let Some(packet) = self.take() {
+                return Ok(Some(packet));
+            }
+            self.sleep()?;
+            if let Some(packet) = self.take() {
+                return Ok(Some(packet));
+            }
+            let left = timeout.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            // A signal of an earlier packet may end the wait: then there is another look, and another wait.
+            let left = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
+            match poll(&mut [PollFd::new(&self.arrived, PollFlags::IN)], Some(&left)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }
@@ -120,8 +150,7 @@ impl Outlet {
         }
         self.fill();
         if self.batch.is_empty() {
-            // Only an empty pipe resets the event: what comes after the reset signals again.
-            self.pipe.arrived.drain()?;
+            self.pipe.sleep()?;
             self.fill();
         }
         Ok(self.batch.len())
@@ -175,6 +204,12 @@ impl OverlayEnd {
         let sent = self.to_port.put([frame, &[]], nowhere(), 0);
         self.to_port.wake();
         sent
+    }
+
+    /// Whether the tunnel has taken every frame that was sent.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.to_port.full.is_empty()
     }
 
     /// The next frame that came out of the tunnel, if there is one.

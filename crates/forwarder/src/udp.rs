@@ -243,6 +243,8 @@ impl UnderlayRx for UdpRx {
     fn recv(&mut self) -> io::Result<usize> {
         for _ in 0..self.sockets.len() {
             let socket = &self.sockets[self.next];
+            // Each in its turn: a flood at one must not starve the others.
+            self.next = (self.next + 1) % self.sockets.len();
             match udp::recv_batch(socket, &mut self.batch) {
                 Ok(0) => {}
                 Ok(count) => return Ok(count),
@@ -250,7 +252,6 @@ impl UnderlayRx for UdpRx {
                 Err(error) if is_passing(&error) => {}
                 Err(error) => return Err(error),
             }
-            self.next = (self.next + 1) % self.sockets.len();
         }
         Ok(0)
     }

@@ -7,6 +7,8 @@
 
 mod call;
 mod control;
+#[cfg(feature = "counting-allocator")]
+pub mod counting_allocator;
 pub mod epoll;
 pub mod eventfd;
 pub mod icmp;

@@ -69,8 +69,8 @@ Examples:
 /// Words and how to print.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ShowArgs {
-    /// [dev] DEV, state STATE, dynamic
-    #[arg(value_name = "WORD")]
+    /// Words: the device, and what else stands in `help`.
+    #[arg(value_name = "WORD", help = "[dev] DEV, state STATE, dynamic")]
     pub(crate) words: Vec<String>,
     /// Show how long ago each entry was used and changed, in seconds
     #[arg(short = 's', long)]

@@ -37,8 +37,8 @@ pub(crate) enum PeerCommand {
 /// Words and how to print.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct PeerListArgs {
-    /// [dev] DEV
-    #[arg(value_name = "WORD")]
+    /// Words: the device, and what else stands in `help`.
+    #[arg(value_name = "WORD", help = "[dev] DEV")]
     pub(crate) words: Vec<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -50,20 +50,6 @@ pub(crate) struct PeerWords {
     /// IP [dev DEV]
     #[arg(value_name = "WORD")]
     pub(crate) words: Vec<String>,
-}
-
-/// The words of `peer list`: a device, or none for all.
-pub(crate) fn parse_list(words: &[String]) -> Result<Option<DeviceName>, Failure> {
-    let mut words = Words::new("peer list", words);
-    let mut dev = None;
-    while let Some(word) = words.next() {
-        match word {
-            "dev" => words.value(word, &mut dev, words::dev)?,
-            _ if dev.is_none() => words.fill("dev", word, &mut dev, words::dev)?,
-            _ => return Err(words.unknown(word, "dev DEV")),
-        }
-    }
-    Ok(dev)
 }
 
 /// The words of `peer add` and `peer del`.
@@ -101,8 +87,6 @@ mod tests {
             let (dev, ip) = parse_one("peer add", &split(line)).unwrap();
             assert_eq!((dev.unwrap().as_str(), ip.to_string().as_str()), ("vxlan0", "100.64.158.4"));
         }
-        assert_eq!(parse_list(&split("dev vxlan0")), parse_list(&split("vxlan0")));
-        assert_eq!(parse_list(&[]), Ok(None));
     }
 
     #[test]
@@ -118,6 +102,5 @@ mod tests {
             let failure = parse_one("peer add", &split(line)).expect_err(line).to_string();
             assert!(failure.contains(message), "{line}: {failure}");
         }
-        assert!(parse_list(&split("vxlan0 vxlan1")).is_err());
     }
 }

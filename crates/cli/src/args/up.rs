@@ -41,7 +41,7 @@ pub(crate) struct UpOptions {
 
     /// Outer address of a peer; may be given many times
     ///
-    /// Frames for all and for unknown addresses go to each. A multicast address is a group to join: it needs
+    /// Up to 1024 of them: frames for all and for unknown addresses go to each. A multicast address is a group to join: it needs
     /// --underlay, and --accept-from, since its members are not known. Peers can also be added later: `vxgate peer
     /// add`.
     #[arg(long, value_name = "IP", value_delimiter = ',', value_parser = values::ip)]

@@ -74,6 +74,20 @@ fn quoted(word: &str, text: &str) -> String {
     if word == text { format!("{text:?}") } else { format!("{word} {text:?}") }
 }
 
+/// The words of a verb that takes a device and nothing else: `[dev] DEV`.
+pub(crate) fn parse_device(verb: &'static str, words: &[String]) -> Result<Option<DeviceName>, Failure> {
+    let mut words = Words::new(verb, words);
+    let mut device = None;
+    while let Some(word) = words.next() {
+        match word {
+            "dev" => words.value(word, &mut device, dev)?,
+            _ if device.is_none() => words.fill("dev", word, &mut device, dev)?,
+            _ => return Err(words.unknown(word, "dev DEV")),
+        }
+    }
+    Ok(device)
+}
+
 /// A device.
 pub(crate) fn dev(text: &str) -> Result<DeviceName, values::NotAllowed> {
     DeviceName::from_str(text)
@@ -82,4 +96,28 @@ pub(crate) fn dev(text: &str) -> Result<DeviceName, values::NotAllowed> {
 /// A VNI.
 pub(crate) fn vni(text: &str) -> Result<Vni, vxgate_codec::InvalidVni> {
     text.parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_stands_with_or_without_dev() {
+        let parse = |line: &str| {
+            parse_device("show", &line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        };
+        assert_eq!(parse("dev vxlan0"), parse("vxlan0"));
+        assert_eq!(parse("vxlan0").unwrap().unwrap().as_str(), "vxlan0");
+        assert_eq!(parse(""), Ok(None));
+        for (line, message) in [
+            ("a/b", "vxgate: show: dev \"a/b\": a device's name is 1 to 15 octets"),
+            ("dev", "vxgate: show: dev: a value is missing"),
+            ("a b", "vxgate: show: \"b\": allowed are dev DEV"),
+            ("a dev b", "vxgate: show: dev \"b\": dev is given twice"),
+        ] {
+            let failure = parse(line).unwrap_err().to_string();
+            assert!(failure.starts_with(message), "{line}: {failure}");
+        }
+    }
 }

@@ -8,14 +8,19 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use thiserror::Error;
+
+/// Longest wait for a process that was killed to be gone; taking its device away is what takes it long.
+const DYING: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
 /// A lock held: the file is there with our process id in it, and goes when this is dropped.
 #[derive(Debug)]
 pub(crate) struct DeviceLock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 /// Why the lock is not ours.
@@ -30,7 +35,8 @@ pub(crate) enum LockError {
 }
 
 impl DeviceLock {
-    /// Takes the lock at this path, or says who has it.
+    /// Takes the lock at this path, or says who has it. Where its last holder was killed and is still dying, waits for
+    /// its end: what else it held, such as its device, goes after the lock.
     pub(crate) fn acquire(path: PathBuf) -> Result<DeviceLock, LockError> {
         loop {
             let mut file = OpenOptions::new()
@@ -39,6 +45,8 @@ impl DeviceLock {
                 .create(true)
                 .truncate(false)
                 .mode(0o644)
+                // The directory may be one where others can leave links, as with VXGATE_RUNTIME_DIR=/tmp.
+                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
                 .open(&path)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
@@ -51,10 +59,15 @@ impl DeviceLock {
             if !is_at(&file, &path)? {
                 continue;
             }
-            file.set_len(0)?;
-            file.rewind()?;
-            writeln!(file, "{}", std::process::id())?;
-            return Ok(DeviceLock { path, _file: file });
+            if let Some(pid) = read_pid(&mut file) {
+                wait_dead(pid);
+            }
+            // From here on dropping it removes the file: a disk without room for our number is left as it was.
+            let mut lock = DeviceLock { path, file };
+            lock.file.set_len(0)?;
+            lock.file.rewind()?;
+            writeln!(lock.file, "{}", std::process::id())?;
+            return Ok(lock);
         }
     }
 }
@@ -86,10 +99,25 @@ impl Watch {
         let (done, wait) = mpsc::channel();
         // The wait for a lock has no time limit of its own, so it gets a thread to be left behind in.
         thread::spawn(move || {
-            let _ = done.send(flock(&file, FlockOperation::LockShared).is_ok());
+            let free = flock(&file, FlockOperation::LockShared).is_ok();
+            // Let go first: who waits may want the lock itself.
+            drop(file);
+            let _ = done.send(free);
         });
         wait.recv_timeout(limit).unwrap_or(false)
     }
+}
+
+/// Waits for the end of the process that left this id behind. The id may mean another process by now, so the wait is
+/// short.
+fn wait_dead(pid: u32) {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+    if pid == rustix::process::getpid() {
+        return;
+    }
+    // No such process, or no such call before Linux 5.3: there is nothing to wait for.
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&DYING));
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {
@@ -100,7 +128,7 @@ fn read_pid(file: &mut File) -> Option<u32> {
 
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
-    match fs::metadata(path) {
+    match fs::symlink_metadata(path) {
         Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),

@@ -27,13 +27,17 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time;
 
-use super::lock::{DeviceLock, LockError};
+use super::client::{Client, ClientError};
+use super::lock::{DeviceLock, LockError, Watch};
 use super::protocol::{
     FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, MAX_PAGE_ENTRIES, MAX_REQUEST_OCTETS, PeerStatus,
     Refusal, Request, Response, TunnelStatus,
 };
 use super::runtime_dir::{RuntimeDir, VARIABLE};
 use crate::config::values::DeviceName;
+
+/// Longest wait for a tunnel that is ending.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// What the daemon does for each request. Methods run concurrently.
 pub(crate) trait Handler: Send + Sync + 'static {
@@ -130,7 +134,11 @@ impl Listener {
             move |error| BindError::Io { path, error }
         };
         DirBuilder::new().recursive(true).mode(0o755).create(dir.path()).map_err(io_at(dir.path()))?;
-        let lock = DeviceLock::acquire(dir.lock(dev)).map_err(|error| match error {
+        let lock = match DeviceLock::acquire(dir.lock(dev)) {
+            Err(LockError::Held { .. }) if is_ending(dir, dev) => DeviceLock::acquire(dir.lock(dev)),
+            result => result,
+        };
+        let lock = lock.map_err(|error| match error {
             LockError::Held { pid } => BindError::Running { dev: dev.clone(), pid },
             LockError::Io(error) => BindError::Io { path: dir.lock(dev), error },
         })?;
@@ -171,6 +179,14 @@ impl Drop for Listener {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Whether who holds the lock does not answer because it is on its way out, as after `kill -9` or in a restart; then
+/// waits until it lets go.
+fn is_ending(dir: &RuntimeDir, dev: &DeviceName) -> bool {
+    let answer = Client::connect(dir, dev).and_then(|mut client| client.show());
+    matches!(answer, Err(ClientError::NotRunning { .. } | ClientError::Closed { .. }))
+        && Watch::open(&dir.lock(dev)).is_ok_and(|watch| watch.wait_free(ENDING))
 }
 
 /// Makes the socket where nobody else can reach it, takes its permissions away, and only then moves it into place: so

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -291,6 +292,35 @@ fn a_running_tunnel_is_not_replaced() {
 }
 
 #[test]
+fn a_tunnel_that_is_ending_is_waited_for() {
+    let scratch = Scratch::new();
+    let dir = scratch.dir();
+    // The lock of a daemon whose socket is gone already.
+    fs::create_dir_all(&scratch.0).unwrap();
+    let ending = DeviceLock::acquire(dir.lock(&dev("vxlan0"))).unwrap();
+    let next = thread::spawn(move || Listener::bind(&dir, &dev("vxlan0")).map(drop));
+    thread::yield_now();
+    drop(ending);
+    next.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_killed_holder_is_dead_before_the_next_one_begins() {
+    let scratch = Scratch::new();
+    fs::create_dir_all(&scratch.0).unwrap();
+    let path = scratch.0.join("vxlan0.lock");
+    // It left its id, and lives on for as long as its standard input.
+    let mut holder = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    fs::write(&path, format!("{}\n", holder.id())).unwrap();
+    let next = thread::spawn(move || DeviceLock::acquire(path).map(drop));
+    thread::yield_now();
+    assert!(!next.is_finished(), "the holder has not ended");
+    drop(holder.stdin.take());
+    next.join().unwrap().unwrap();
+    assert!(holder.try_wait().unwrap().is_some(), "it was waited for");
+}
+
+#[test]
 fn the_socket_is_the_owners_alone() {
     let scratch = Scratch::new();
     let dir = scratch.dir();
@@ -333,6 +363,17 @@ fn a_lock_has_one_holder_and_goes_with_it() {
     assert!(waiter.join().unwrap());
     assert!(!path.exists());
     assert!(Watch::open(&path).unwrap().wait_free(Duration::ZERO), "no file, no holder");
+}
+
+#[test]
+fn a_link_in_the_locks_place_is_not_followed() {
+    let scratch = Scratch::new();
+    fs::create_dir_all(&scratch.0).unwrap();
+    let (precious, path) = (scratch.0.join("precious"), scratch.0.join("vxlan0.lock"));
+    fs::write(&precious, "to keep").unwrap();
+    std::os::unix::fs::symlink(&precious, &path).unwrap();
+    assert!(matches!(DeviceLock::acquire(path), Err(LockError::Io(_))));
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "to keep");
 }
 
 #[test]

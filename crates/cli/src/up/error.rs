@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use rustix::io::Errno;
 use thiserror::Error;
 use vxgate_forwarder::ForwarderError;
 use vxgate_sys::tap::TapError;
@@ -13,8 +14,8 @@ use vxgate_sys::tap::TapError;
 #[derive(Debug, Error)]
 pub(crate) enum UpError {
     /// A link of the device's name exists.
-    #[error("a device named {dev} exists already{}", kind.as_ref().map_or(String::new(), |kind| format!(" ({kind})")))]
-    NameTaken { dev: String, kind: Option<String> },
+    #[error("a device named {dev} exists already{}", described(kind.as_deref(), owner.as_deref()))]
+    NameTaken { dev: String, kind: Option<String>, owner: Option<String> },
     /// `--underlay` names no link.
     #[error("--underlay {name}: there is no such device")]
     NoUnderlay { name: String, names: Vec<String> },
@@ -69,10 +70,13 @@ impl UpError {
     /// What the operator can do, where something can be said.
     pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
-            UpError::NameTaken { dev, kind } => match kind.as_deref() {
-                Some("vxlan") => format!("remove the kernel's device (ip link del {dev}), or choose another name with --dev"),
-                _ => "choose another name with --dev".to_owned(),
-            },
+            UpError::NameTaken { dev, kind, .. } if kind.as_deref() == Some("vxlan") => {
+                format!("remove the kernel's device (ip link del {dev}), or choose another name with --dev")
+            }
+            UpError::NameTaken { owner: Some(_), .. } => {
+                "end that process, or choose another name with --dev".to_owned()
+            }
+            UpError::NameTaken { .. } => "choose another name with --dev".to_owned(),
             UpError::NoUnderlay { names, .. } => format!("this host has {}", listed(names)),
             UpError::LocalNotHere { here, .. } if here.is_empty() => {
                 "give the underlay's device its address first".to_owned()
@@ -97,6 +101,12 @@ impl UpError {
             UpError::Socket { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run as root, or with CAP_NET_RAW for --underlay and CAP_NET_BIND_SERVICE for ports below 1024".to_owned()
             }
+            // What is refused for want of a capability is EPERM (net/core/rtnetlink.c); this is net/ipv6's own refusal.
+            UpError::Netlink(error) if error.errno() == Some(Errno::ACCESS.raw_os_error()) => {
+                "IPv6 is switched off here: leave IPv6 addresses and routes out, or sysctl -w \
+                 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0"
+                    .to_owned()
+            }
             UpError::Netlink(error) if error.is_denied() => {
                 "run as root, or grant CAP_NET_ADMIN (docker run --cap-add NET_ADMIN)".to_owned()
             }
@@ -109,6 +119,13 @@ impl UpError {
             | UpError::Forwarder(_) => return None,
         })
     }
+}
+
+/// What has a name, in brackets.
+fn described(kind: Option<&str>, owner: Option<&str>) -> String {
+    let owner = owner.map(|owner| format!("held by {owner}"));
+    let known: Vec<&str> = kind.into_iter().chain(owner.as_deref()).collect();
+    if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) }
 }
 
 /// The first few of a list, as a sentence has them.

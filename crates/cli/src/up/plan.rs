@@ -1,11 +1,12 @@
 //! What a tunnel needs of this host, looked up and checked before anything is made.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use vxgate_netlink::{Address, Link, Netlink, Route};
 
 use super::error::UpError;
+use super::owner::tap_owner;
 use crate::config::values::Mtu;
 use crate::config::{Family, UpConfig};
 
@@ -16,9 +17,6 @@ const OVERHEAD_V6: u32 = 70;
 /// The largest MTU that `auto` gives towards Gate peers: what a path of Ethernet's 1500 octets carries. A VPC's jumbo
 /// frames end at the VPG, whose own links no host can ask.
 const GATE_MTU: u32 = 1450;
-
-/// Where Gate peers are: the shared address space of carriers (RFC 6598), which the VPGs take theirs from.
-const GATE_PEERS: (Ipv4Addr, u8) = (Ipv4Addr::new(100, 64, 0, 0), 10);
 
 /// The smallest MTU that a device may have (`ETH_MIN_MTU`, linux/if_ether.h).
 const MTU_MIN: u32 = 68;
@@ -41,7 +39,9 @@ impl Plan {
     pub(crate) async fn make(netlink: &Netlink, config: &UpConfig) -> Result<Plan, UpError> {
         let links = netlink.links().await?;
         if let Some(taken) = links.iter().find(|link| link.name == config.dev.as_str()) {
-            return Err(UpError::NameTaken { dev: taken.name.clone(), kind: taken.kind.clone() });
+            let is_tap = taken.kind.as_deref() == Some("tun");
+            let owner = if is_tap { tap_owner(&taken.name) } else { None };
+            return Err(UpError::NameTaken { dev: taken.name.clone(), kind: taken.kind.clone(), owner });
         }
         let underlay = match &config.underlay {
             None => None,
@@ -190,7 +190,9 @@ fn mtu(
     let room = outer.saturating_sub(overhead);
     match config.mtu {
         Mtu::Auto if room < MTU_MIN => Err(UpError::UnderlayTooSmall { outer, overhead }),
-        Mtu::Auto if config.peers.iter().any(|peer| is_gate_peer(*peer)) => Ok(room.min(GATE_MTU)),
+        Mtu::Auto if config.peers.iter().any(|peer| IpNet::V4(vxgate_gate::VPG_RANGE).contains(peer)) => {
+            Ok(room.min(GATE_MTU))
+        }
         Mtu::Auto => Ok(room.min(u32::from(*crate::config::values::MTU_OCTETS.end()))),
         Mtu::Octets(octets) => {
             if u32::from(octets) > room {
@@ -201,14 +203,5 @@ fn mtu(
             }
             Ok(octets.into())
         }
-    }
-}
-
-/// Whether the address is one that a VPG has.
-pub(crate) fn is_gate_peer(peer: IpAddr) -> bool {
-    let (network, prefix) = GATE_PEERS;
-    match peer {
-        IpAddr::V4(peer) => (u32::from(peer) ^ u32::from(network)) >> (32 - prefix) == 0,
-        IpAddr::V6(_) => false,
     }
 }

@@ -1,11 +1,12 @@
 //! What the control socket's requests do to the running tunnel.
 
 use std::collections::BTreeMap;
-use std::future::{Future, ready};
+use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use rustix::net::{AddressFamily, SocketType, netdevice};
+use tokio::sync::{Notify, oneshot};
 use vxgate_core::{
     ControlError, Counts, DropReason, EntryState as CoreState, EntryStates, EntryView,
     FlushFilter as CoreFilter, PageCursor, PeerView, Remote, Segment, Timestamp,
@@ -17,6 +18,9 @@ use crate::control::protocol::{
     Refusal, Traffic, TunnelStatus,
 };
 use crate::control::server::Handler;
+
+/// The lane of a TAP and UDP sockets, the only one there is.
+const LANE: &str = "socket";
 
 /// A peer counts as up while it was heard within this time. There are no probes yet, so that silence proves nothing: a peer
 /// is never called down.
@@ -34,30 +38,39 @@ pub(super) struct Tenant {
 #[derive(Clone)]
 pub(super) struct About {
     pub(super) dev: String,
+    /// The device by number, which renaming it does not change.
+    pub(super) link: u32,
     pub(super) vni: u32,
     pub(super) local: IpAddr,
     pub(super) port: u16,
     pub(super) source_port: String,
-    pub(super) lane: &'static str,
+    pub(super) virtio_header: bool,
     pub(super) is_v6: bool,
     pub(super) started: Instant,
 }
 
 impl Tenant {
     /// Has the tunnel's thread answer, between two batches.
-    fn ask<R: Send + 'static>(
+    async fn ask<R: Send + 'static>(
         &self,
         look: impl FnOnce(&mut Segment, Timestamp) -> R + Send + 'static,
     ) -> Result<R, Refusal> {
-        self.control.with(look).map_err(|Ended| Refusal::new("the tunnel is ending"))
+        let ending = || Refusal::new("the tunnel is ending");
+        let (answer, answered) = oneshot::channel();
+        let reply = move |value| {
+            // Who asked may have given up.
+            let _ = answer.send(value);
+        };
+        self.control.send(look, reply).map_err(|Ended| ending())?;
+        answered.await.map_err(|_| ending())
     }
 
     /// As [`Tenant::ask`], for what the segment may refuse.
-    fn change(
+    async fn change(
         &self,
         change: impl FnOnce(&mut Segment, Timestamp) -> Result<(), ControlError> + Send + 'static,
     ) -> Result<(), Refusal> {
-        self.ask(change)?.map_err(refusal)
+        self.ask(change).await?.map_err(refusal)
     }
 
     /// Refuses an outer address that the underlay's sockets cannot send to.
@@ -69,23 +82,27 @@ impl Tenant {
         Err(Refusal::new(format!("{ip} cannot be reached: the tunnel's underlay is {ours}"))
             .with_hint(format!("give {hint} address, or start another tunnel for the other family")))
     }
+}
 
-    fn show_now(&self) -> Result<TunnelStatus, Refusal> {
-        let (peers, counts, limit, at) = self.ask(|segment, now| {
-            let peers: Vec<PeerView> = segment.peers().filter(|peer| peer.configured).collect();
-            (peers, segment.counters().snapshot(), segment.config().max_macs, now)
-        })?;
+impl Handler for Tenant {
+    async fn show(&self) -> Result<TunnelStatus, Refusal> {
+        let (peers, counts, limit, at) = self
+            .ask(|segment, now| {
+                let peers: Vec<PeerView> = segment.peers().filter(|peer| peer.configured).collect();
+                (peers, segment.counters().snapshot(), segment.config().max_macs, now)
+            })
+            .await?;
         let about = self.about.clone();
         Ok(TunnelStatus {
             // The device's own word, which `ip link set mtu` may have changed.
-            mtu: vxgate_sys::interface::mtu(&about.dev).unwrap_or(0),
+            mtu: mtu(about.link).unwrap_or(0),
             dev: about.dev,
             vni: about.vni,
             local: about.local,
             port: about.port,
             source_port: about.source_port,
-            lane: about.lane.to_owned(),
-            offload: BTreeMap::from([("virtio-header".to_owned(), about.lane == "tap")]),
+            lane: LANE.to_owned(),
+            offload: BTreeMap::from([("virtio-header".to_owned(), about.virtio_header)]),
             workers: 1,
             pid: std::process::id(),
             uptime_s: about.started.elapsed().as_secs(),
@@ -96,39 +113,31 @@ impl Tenant {
             drops: drops(&counts),
         })
     }
-}
 
-impl Handler for Tenant {
-    fn show(&self) -> impl Future<Output = Result<TunnelStatus, Refusal>> + Send {
-        ready(self.show_now())
+    async fn fdb_page(&self, cursor: u64, limit: usize) -> Result<FdbPage, Refusal> {
+        let cursor = PageCursor::from_bits(cursor);
+        let (entries, next) = self.ask(move |segment, now| segment.fdb_page(cursor, limit, now)).await?;
+        Ok(FdbPage { entries: entries.iter().map(entry).collect(), next: next.map(PageCursor::to_bits) })
     }
 
-    fn fdb_page(&self, cursor: u64, limit: usize) -> impl Future<Output = Result<FdbPage, Refusal>> + Send {
-        let page = self.ask(move |segment, now| segment.fdb_page(PageCursor::from_bits(cursor), limit, now));
-        ready(page.map(|(entries, next)| FdbPage {
-            entries: entries.iter().map(entry).collect(),
-            next: next.map(PageCursor::to_bits),
-        }))
-    }
-
-    fn fdb_set(&self, verb: FdbVerb, new: FdbNew) -> impl Future<Output = Result<(), Refusal>> + Send {
+    async fn fdb_set(&self, verb: FdbVerb, new: FdbNew) -> Result<(), Refusal> {
         let remote = Remote { addr: new.dst, port: new.port, vni: new.vni };
         let state = core_state(new.state);
-        ready(self.check_family(new.dst).and_then(|()| {
-            self.change(move |segment, now| match verb {
-                FdbVerb::Add => segment.fdb_add(new.mac, remote, state, now),
-                FdbVerb::Append => segment.fdb_append(new.mac, remote, state, now),
-                FdbVerb::Replace => segment.fdb_replace(new.mac, remote, state, now),
-            })
-        }))
+        self.check_family(new.dst)?;
+        self.change(move |segment, now| match verb {
+            FdbVerb::Add => segment.fdb_add(new.mac, remote, state, now),
+            FdbVerb::Append => segment.fdb_append(new.mac, remote, state, now),
+            FdbVerb::Replace => segment.fdb_replace(new.mac, remote, state, now),
+        })
+        .await
     }
 
-    fn fdb_del(&self, target: FdbTarget) -> impl Future<Output = Result<(), Refusal>> + Send {
+    async fn fdb_del(&self, target: FdbTarget) -> Result<(), Refusal> {
         let remote = target.dst.map(|addr| Remote { addr, port: target.port, vni: target.vni });
-        ready(self.change(move |segment, _| segment.fdb_del(target.mac, remote)))
+        self.change(move |segment, _| segment.fdb_del(target.mac, remote)).await
     }
 
-    fn fdb_flush(&self, filter: FlushFilter) -> impl Future<Output = Result<u64, Refusal>> + Send {
+    async fn fdb_flush(&self, filter: FlushFilter) -> Result<u64, Refusal> {
         let states = filter.states.map_or(EntryStates::ALL, |wanted| {
             let unwanted = [EntryState::Permanent, EntryState::Static, EntryState::Dynamic]
                 .into_iter()
@@ -136,39 +145,53 @@ impl Handler for Tenant {
             unwanted.fold(EntryStates::ALL, |states, state| states.without(core_state(state)))
         });
         let filter = CoreFilter { mac: None, dst: filter.dst, port: filter.port, vni: filter.vni, states };
-        ready(self.ask(move |segment, _| segment.fdb_flush(&filter) as u64))
+        self.ask(move |segment, _| segment.fdb_flush(&filter) as u64).await
     }
 
-    fn peer_list(&self) -> impl Future<Output = Result<Vec<PeerStatus>, Refusal>> + Send {
-        let peers = self.ask(|segment, now| {
+    async fn peer_list(&self) -> Result<Vec<PeerStatus>, Refusal> {
+        self.ask(|segment, now| {
             let configured = segment.peers().filter(|peer| peer.configured);
             configured.map(|peer| status(&peer, now)).collect()
-        });
-        ready(peers)
+        })
+        .await
     }
 
-    fn peer_add(&self, ip: IpAddr) -> impl Future<Output = Result<(), Refusal>> + Send {
-        ready(self.check_family(ip).and_then(|()| {
-            if ip.is_multicast() {
-                return Err(Refusal::new(format!(
-                    "{ip} is a multicast group, which a running tunnel cannot join"
-                ))
-                .with_hint("start the tunnel with this --peer"));
-            }
-            if ip == self.about.local {
-                return Err(Refusal::new(format!("{ip} is this end of the tunnel")));
-            }
-            self.change(move |segment, now| segment.peer_add(Remote::new(ip), now).map(drop))
-        }))
+    async fn peer_add(&self, ip: IpAddr) -> Result<(), Refusal> {
+        self.check_family(ip)?;
+        if ip.is_multicast() {
+            return Err(Refusal::new(format!(
+                "{ip} is a multicast group, which a running tunnel cannot join"
+            ))
+            .with_hint("start the tunnel with this --peer"));
+        }
+        if ip == self.about.local {
+            return Err(Refusal::new(format!("{ip} is this end of the tunnel")));
+        }
+        match self.ask(move |segment, now| segment.peer_add(Remote::new(ip), now)).await? {
+            Ok(_) => Ok(()),
+            Err(ControlError::Exists) => Err(Refusal::new(format!("{ip} is a peer already"))),
+            Err(error) => Err(refusal(error)),
+        }
     }
 
-    fn peer_del(&self, ip: IpAddr) -> impl Future<Output = Result<(), Refusal>> + Send {
-        ready(self.change(move |segment, _| segment.peer_del(ip)))
+    async fn peer_del(&self, ip: IpAddr) -> Result<(), Refusal> {
+        match self.ask(move |segment, _| segment.peer_del(ip)).await? {
+            Ok(()) => Ok(()),
+            Err(ControlError::NotFound) => {
+                Err(Refusal::new(format!("{ip} is no peer")).with_hint("`vxgate peer list` shows the peers"))
+            }
+            Err(error) => Err(refusal(error)),
+        }
     }
 
     fn down(&self) {
         self.down.notify_one();
     }
+}
+
+fn mtu(link: u32) -> io::Result<u32> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    vxgate_sys::interface::mtu(&netdevice::index_to_name(socket, link)?)
 }
 
 fn refusal(error: ControlError) -> Refusal {

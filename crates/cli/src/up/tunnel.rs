@@ -19,8 +19,8 @@ use vxgate_sys::plain_tap::PlainTap;
 use vxgate_sys::tap::{Tap, TapError, TapOptions};
 
 use super::error::UpError;
+use super::owner::port_owner;
 use super::plan::Plan;
-use super::port_owner::port_owner;
 use crate::config::UpConfig;
 use crate::config::values::{self, Df, Tos, Ttl};
 
@@ -32,8 +32,10 @@ const TX_QUEUE_LEN: u32 = 5000;
 pub(crate) struct Tunnel {
     pub(crate) forwarder: Forwarder,
     pub(crate) dev: String,
-    /// `tap` or `plain-tap`.
-    pub(crate) lane: &'static str,
+    /// The device's number.
+    pub(crate) link: u32,
+    /// Whether the TAP's frames carry a virtio header.
+    pub(crate) virtio_header: bool,
     pub(crate) local: SocketAddr,
 }
 
@@ -51,13 +53,19 @@ impl Tunnel {
             added.map_err(|source| UpError::Peer { peer, source })?;
         }
         let policy = outer_policy(config);
-        let (dev, lane) = (tap.name().to_owned(), tap.lane());
+        let (dev, virtio_header) = (tap.name().to_owned(), matches!(tap, AnyTap::Offload(_)));
         let local = underlay.local_addr().map_err(UpError::Start)?;
         let forwarder = match tap {
             AnyTap::Offload(tap) => Forwarder::spawn(segment, TapPort::new(tap), underlay, policy),
             AnyTap::Plain(tap) => Forwarder::spawn(segment, PlainTapPort::new(tap), underlay, policy),
         };
-        Ok(Tunnel { forwarder: forwarder.map_err(UpError::Start)?, dev, lane, local })
+        Ok(Tunnel {
+            forwarder: forwarder.map_err(UpError::Start)?,
+            dev,
+            link: link.index,
+            virtio_header,
+            local,
+        })
     }
 }
 
@@ -83,13 +91,6 @@ impl AnyTap {
         match self {
             AnyTap::Offload(tap) => tap.name(),
             AnyTap::Plain(tap) => tap.name(),
-        }
-    }
-
-    const fn lane(&self) -> &'static str {
-        match self {
-            AnyTap::Offload(_) => "tap",
-            AnyTap::Plain(_) => "plain-tap",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who holds a UDP port: a process, or the kernel's own vxlan device.
+//! Who holds a UDP port or a device: a process, or the kernel's own vxlan device.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,20 +11,35 @@ pub(crate) async fn port_owner(netlink: &Netlink, address: SocketAddr) -> Option
     let inodes =
         ["/proc/net/udp", "/proc/net/udp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
     let inodes: Vec<u64> = inodes.iter().flat_map(|table| inodes_of(table, address.port())).collect();
-    // The kernel's own sockets have no inode.
-    if inodes.contains(&0) {
-        let links = netlink.links().await.unwrap_or_default();
-        let devices: Vec<String> = links
-            .into_iter()
-            .filter(|link| link.kind.as_deref() == Some("vxlan"))
-            .map(|link| link.name)
-            .collect();
-        return Some(match devices.as_slice() {
-            [] => "the kernel".to_owned(),
-            names => format!("the kernel's vxlan device {}", names.join(", ")),
-        });
+    if let Some(process) = processes_with(&inodes) {
+        return Some(process);
     }
-    processes_with(&inodes)
+    // A socket of the kernel's own is in the table as any other, and in no process.
+    let mut devices = Vec::new();
+    for link in netlink.links().await.unwrap_or_default() {
+        let kernels = link.kind.as_deref() == Some("vxlan");
+        if kernels && netlink.vxlan_settings(&link).await.is_ok_and(|vxlan| vxlan.port == address.port()) {
+            devices.push(link.name);
+        }
+    }
+    (!devices.is_empty()).then(|| format!("the kernel's vxlan device {}", devices.join(", ")))
+}
+
+/// The process that holds a TUN or TAP device, as far as this process may see it: the descriptor's own word for its
+/// device (drivers/net/tun.c, `tun_chr_show_fdinfo`, Linux 3.18).
+pub(crate) fn tap_owner(dev: &str) -> Option<String> {
+    let is_its = |line: &str| line.strip_prefix("iff:").is_some_and(|name| name.trim() == dev);
+    // The same name in another network namespace is another device.
+    let here = fs::read_link("/proc/self/ns/net").ok()?;
+    first_process(|process| {
+        if fs::read_link(process.join("ns/net")).ok().as_ref() != Some(&here) {
+            return false;
+        }
+        let descriptors = fs::read_dir(process.join("fdinfo")).into_iter().flatten().flatten();
+        descriptors
+            .filter_map(|entry| fs::read_to_string(entry.path()).ok())
+            .any(|text| text.lines().any(is_its))
+    })
 }
 
 /// Inodes of the sockets at this port, from the lines of /proc/net/udp (proc_net_udp(5)): the second column is the local
@@ -44,12 +59,16 @@ fn inodes_of(table: &str, port: u16) -> Vec<u64> {
 /// The first process that has one of these sockets open.
 fn processes_with(inodes: &[u64]) -> Option<String> {
     let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
-    let holds = |process: &Path| {
+    first_process(|process| {
         let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
         descriptors
             .filter_map(|entry| fs::read_link(entry.path()).ok())
             .any(|target| wanted.iter().any(|socket| target.as_os_str() == socket.as_str()))
-    };
+    })
+}
+
+/// The first process for whose directory in /proc this holds, by name and number.
+fn first_process(holds: impl Fn(&Path) -> bool) -> Option<String> {
     for entry in fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;

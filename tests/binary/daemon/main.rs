@@ -1,0 +1,19 @@
+//! The daemon as its operator sees it: how `vxgate up` fails and ends, what the control socket answers, what it costs.
+//!
+//! Each test runs the real binary in namespaces of its own:
+//!
+//! ```text
+//!   you ── eth0 ─────────────── eth0 ── gate ── lo 100.64.158.4, .132
+//!   172.21.0.100/24            172.21.0.1/24 ── vxlan0 10.192.158.4/9    the kernel's own, VNI 10
+//!   2001:db8:21::100/64   2001:db8:21::1/64
+//! ```
+
+mod control;
+mod ends;
+mod figures;
+mod ground;
+mod hostile;
+mod init;
+mod lab;
+mod mtu;
+mod refused;

@@ -1,0 +1,257 @@
+//! The forwarder as an embedder sees it: threads, control, events, ends. Ports and underlays are in memory.
+//!
+//! ```text
+//!   OverlayEnd a ── Forwarder a ── UnderlayEnd a        the test carries datagrams
+//!   OverlayEnd b ── Forwarder b ── UnderlayEnd b        from one to the other
+//! ```
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use vxgate_codec::{MacAddr, Vni};
+use vxgate_core::{DropReason, EntryState, Event, Remote, Segment, SegmentConfig, Timestamp};
+use vxgate_forwarder::{
+    Device, Direction, Faults, FaultyPort, Forwarder, Frame, MemoryPort, MemoryUnderlay, OuterPolicy,
+    OverlayEnd, Port, PortRx, PortTx, UnderlayEnd,
+};
+use vxgate_sys::eventfd::EventFd;
+use vxgate_testbed::{eventually, wait_for};
+
+const A: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const B: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+const MAC_A: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 0xa]);
+const MAC_B: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 0xb]);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn device(mac: MacAddr) -> Device {
+    Device { mac, mtu_octets: 1450 }
+}
+
+fn segment(own_mac: MacAddr, peers: &[IpAddr]) -> Segment {
+    let mut segment = Segment::new(SegmentConfig { own_mac, hash_key: 0x5eed, ..SegmentConfig::default() });
+    for &peer in peers {
+        segment.peer_add(Remote::new(peer), Timestamp::default()).expect("an empty table takes a peer");
+    }
+    segment
+}
+
+fn frame(destination: MacAddr, source: MacAddr, number: u16) -> Vec<u8> {
+    let mut frame = vec![0; 60];
+    frame[..6].copy_from_slice(&destination.octets());
+    frame[6..12].copy_from_slice(&source.octets());
+    frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+    frame[14..16].copy_from_slice(&number.to_be_bytes());
+    frame
+}
+
+/// A forwarder over memory with its two ends.
+struct Vtep {
+    forwarder: Forwarder,
+    overlay: OverlayEnd,
+    network: UnderlayEnd,
+}
+
+impl Vtep {
+    fn start(mac: MacAddr, peers: &[IpAddr]) -> Vtep {
+        let (port, overlay) = MemoryPort::new(device(mac), 256).expect("descriptors");
+        let (underlay, network) = MemoryUnderlay::new(256).expect("descriptors");
+        let forwarder = Forwarder::spawn(segment(mac, peers), port, underlay, OuterPolicy::default());
+        Vtep { forwarder: forwarder.expect("threads"), overlay, network }
+    }
+}
+
+/// Carries one datagram from `from`, which is at `address`, to `to`.
+fn carry(from: &Vtep, address: IpAddr, to: &Vtep) -> IpAddr {
+    let (destination, datagram) =
+        from.network.recv_within(PATIENCE).expect("waiting works").expect("a datagram");
+    assert!(to.network.send(address, &datagram));
+    destination.ip()
+}
+
+#[test]
+fn frames_cross_and_what_was_learned_spares_the_flood() {
+    let a = Vtep::start(MAC_A, &[B]);
+    let b = Vtep::start(MAC_B, &[A]);
+    let hello = frame(MacAddr::BROADCAST, MAC_A, 1);
+    assert!(a.overlay.send(&hello));
+    assert_eq!(carry(&a, A, &b), B);
+    assert_eq!(b.overlay.recv_within(PATIENCE).expect("waiting works").as_deref(), Some(&hello[..]));
+
+    let answer = frame(MAC_A, MAC_B, 2);
+    assert!(b.overlay.send(&answer));
+    assert_eq!(carry(&b, B, &a), A);
+    assert_eq!(a.overlay.recv_within(PATIENCE).expect("waiting works").as_deref(), Some(&answer[..]));
+    let event = wait_for(PATIENCE, || b.forwarder.poll_event());
+    assert_eq!(event, Some(Event::Learned { mac: MAC_A, dst: A }));
+
+    let counts = b.forwarder.counters().snapshot();
+    assert_eq!((counts.sent.frames, counts.delivered.frames, counts.floods), (1, 1, 0));
+    a.forwarder.stop().expect("a clean end");
+    b.forwarder.stop().expect("a clean end");
+}
+
+#[test]
+fn what_control_changes_is_in_force_when_it_returns() {
+    let a = Vtep::start(MAC_A, &[]);
+    assert!(a.overlay.send(&frame(MacAddr::BROADCAST, MAC_A, 0)));
+    let counters = a.forwarder.counters();
+    let dropped = || counters.snapshot().overlay_drops[DropReason::NoRemote.index()];
+    assert!(eventually(PATIENCE, || dropped() == 1), "without a peer there is nowhere to go");
+
+    for round in 0..100 {
+        let control = a.forwarder.control();
+        control
+            .with(|segment, now| segment.peer_add(Remote::new(B), now))
+            .expect("running")
+            .expect("no peer yet");
+        assert!(a.overlay.send(&frame(MacAddr::BROADCAST, MAC_A, round)));
+        let sent = a.network.recv_within(PATIENCE).expect("waiting works").expect("a datagram");
+        assert_eq!(sent.0.ip(), B);
+        control.with(|segment, _| segment.peer_del(B)).expect("running").expect("the peer from above");
+        assert!(a.overlay.send(&frame(MacAddr::BROADCAST, MAC_A, round)));
+        assert!(eventually(PATIENCE, || dropped() == u64::from(round) + 2));
+        assert_eq!(a.network.recv(), None);
+    }
+    a.forwarder.stop().expect("a clean end");
+}
+
+#[test]
+fn each_target_gets_its_own_vni() {
+    let a = Vtep::start(MAC_A, &[B]);
+    let other = Vni::new(77).expect("24 bits");
+    let control = a.forwarder.control();
+    let c: IpAddr = "192.0.2.3".parse().expect("an address");
+    control
+        .with(move |segment, now| {
+            let remote = Remote { addr: c, port: Some(8472), vni: Some(other) };
+            segment.fdb_append(MacAddr::ZERO, remote, EntryState::Permanent, now)
+        })
+        .expect("running")
+        .expect("room for a remote");
+    assert!(a.overlay.send(&frame(MacAddr::BROADCAST, MAC_A, 0)));
+    let mut sent: Vec<_> = (0..2)
+        .map(|_| a.network.recv_within(PATIENCE).expect("waiting works").expect("a copy for each"))
+        .map(|(to, datagram)| (to.to_string(), datagram[4..7].to_vec()))
+        .collect();
+    sent.sort();
+    assert_eq!(
+        sent,
+        [("192.0.2.2:4789".to_owned(), vec![0, 0, 10]), ("192.0.2.3:8472".to_owned(), vec![0, 0, 77])]
+    );
+    a.forwarder.stop().expect("a clean end");
+}
+
+#[test]
+fn who_listens_for_news_is_told_of_events_and_of_the_end() {
+    let a = Vtep::start(MAC_A, &[B]);
+    let (told, news) = mpsc::channel();
+    a.forwarder.on_news(move || {
+        // The test has ended when nobody listens.
+        let _ = told.send(());
+    });
+    let b = Vtep::start(MAC_B, &[A]);
+    assert!(b.overlay.send(&frame(MAC_A, MAC_B, 0)));
+    carry(&b, B, &a);
+    news.recv_timeout(PATIENCE).expect("news of the learned address");
+    assert_eq!(a.forwarder.poll_event(), Some(Event::Learned { mac: MAC_B, dst: B }));
+    let control = a.forwarder.control();
+    a.forwarder.stop().expect("a clean end");
+    news.recv_timeout(PATIENCE).expect("news of the end");
+    assert!(control.with(|_, _| ()).is_err(), "nobody is there to answer");
+    b.forwarder.stop().expect("a clean end");
+}
+
+/// A port whose device is deleted as soon as it is looked at.
+struct Broken(EventFd);
+
+struct BrokenTx;
+
+impl Port for Broken {
+    type Rx = Broken;
+    type Tx = BrokenTx;
+
+    fn split(self) -> (Broken, BrokenTx) {
+        (self, BrokenTx)
+    }
+}
+
+impl PortRx for Broken {
+    fn recv(&mut self) -> io::Result<usize> {
+        Err(io::Error::other("the device is gone"))
+    }
+
+    fn frame(&mut self, _index: usize) -> Frame<'_> {
+        unreachable!("no frame was ever received")
+    }
+
+    fn readiness(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl PortTx for BrokenTx {
+    fn push(&mut self, _frame: Frame<'_>) -> Result<(), DropReason> {
+        Err(DropReason::PortRefused)
+    }
+
+    fn flush(&mut self) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn device(&self) -> io::Result<Device> {
+        Ok(device(MAC_A))
+    }
+}
+
+#[test]
+fn a_direction_that_fails_takes_the_other_along_and_says_why() {
+    let (underlay, _network) = MemoryUnderlay::new(8).expect("descriptors");
+    let port = Broken(EventFd::new().expect("a descriptor"));
+    let forwarder =
+        Forwarder::spawn(segment(MAC_A, &[B]), port, underlay, OuterPolicy::default()).expect("threads");
+    assert!(eventually(PATIENCE, || forwarder.is_stopping()));
+    let error = forwarder.stop().expect_err("the port is broken");
+    assert_eq!(error.direction, Direction::Egress);
+    assert_eq!(error.source.to_string(), "the device is gone");
+}
+
+#[test]
+fn over_a_bad_wire_every_frame_is_delivered_or_dropped_by_a_reason() {
+    let faults =
+        Faults { drop_per_mille: 50, duplicate_per_mille: 50, reorder_per_mille: 50, corrupt_per_mille: 200 };
+    for seed in 1..=4 {
+        let (port, overlay) = MemoryPort::new(device(MAC_A), 256).expect("descriptors");
+        let (underlay, network) = MemoryUnderlay::new(256).expect("descriptors");
+        let port = FaultyPort::new(port, faults, seed);
+        let segment = segment(MAC_A, &[B]);
+        let forwarder = Forwarder::spawn(segment, port, underlay, OuterPolicy::default()).expect("threads");
+        let counters = forwarder.counters();
+        let b = Vtep::start(MAC_B, &[A]);
+        for round in 0..200 {
+            for number in 0..10 {
+                assert!(overlay.send(&frame(MacAddr::BROADCAST, MAC_A, round * 10 + number)));
+                assert!(b.overlay.send(&frame(MAC_A, MAC_B, round * 10 + number)));
+                carry_to(&b, &network);
+            }
+            // A pipe holds 256: wait for the worker, on a machine that is busy elsewhere too.
+            let done = || counters.snapshot().underlay_in.frames == u64::from(round + 1) * 10;
+            assert!(eventually(PATIENCE, done));
+            assert!(eventually(PATIENCE, || overlay.is_drained()));
+            while network.recv().is_some() {}
+            while overlay.recv().is_some() {}
+        }
+        forwarder.stop().expect("a clean end");
+        let counts = counters.snapshot();
+        assert!(counts.is_balanced(), "{counts:?}");
+        assert!(counts.sent.frames > 1500 && counts.delivered.frames > 1500, "{counts:?}");
+        b.forwarder.stop().expect("a clean end");
+    }
+}
+
+fn carry_to(from: &Vtep, network: &UnderlayEnd) {
+    let (_, datagram) = from.network.recv_within(PATIENCE).expect("waiting works").expect("a datagram");
+    assert!(network.send(B, &datagram));
+}
