@@ -213,3 +213,24 @@ fn a_multicast_peer_is_a_group_that_is_joined_and_flooded_to() {
         }
     });
 }
+
+#[test]
+fn a_change_of_peers_holds_for_the_very_next_frame() {
+    isolated!(|| {
+        if !ready() {
+            return;
+        }
+        let verdict = agreed(|device| {
+            let bench = Bench::start(device, |_| {});
+            let wrong = (0..20).filter(|_| {
+                assert!(bench.tunnel.fdb_del([0; 6], Some(bench.remote(2))));
+                let without = bench.targets(frame(BROADCAST, mac(200), &[]));
+                assert!(bench.tunnel.fdb_append([0; 6], bench.remote(2), State::Permanent));
+                let with = bench.targets(frame(BROADCAST, mac(200), &[]));
+                (without, with) != (vec![1], vec![1, 2])
+            });
+            wrong.count()
+        });
+        assert_eq!(verdict, 0);
+    });
+}

@@ -84,20 +84,20 @@ fn what_is_not_heard_of_is_forgotten_although_it_is_sent_to() {
 }
 
 #[test]
-fn without_ageing_nothing_is_forgotten_and_a_heard_one_stays() {
+fn an_address_that_is_heard_of_stays_while_another_ages() {
     isolated!(|| {
         if !ready() {
             return;
         }
-        // The kernel's side of this takes as long as its own timer of 10 s: only ours is watched.
+        // The kernel looks every 10 s only, and the scenario above waits for it once: this one is ours alone.
         let bench = Bench::start(Device::Vxgate, |options| options.ageing_s = 2);
         assert!(hear(&bench, 1, 1));
         assert!(hear(&bench, 1, 2));
-        let forgotten = eventually(PATIENCE, || {
+        let aged = eventually(PATIENCE, || {
             assert!(hear(&bench, 1, 1));
             bench.tunnel.fdb().len() == 3
         });
-        assert!(forgotten, "{:?}", bench.tunnel.fdb());
+        assert!(aged, "{:?}", bench.tunnel.fdb());
         assert_eq!(bench.tunnel.fdb(), with_peers(Family::V4, &["02:bb:00:00:00:01 192.0.2.1"]));
     });
 }
