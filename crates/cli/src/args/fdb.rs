@@ -59,6 +59,8 @@ Examples:
     #[command(
         after_help = "Words: dev DEV, dst IP, port PORT, vni VNI, self, [no]permanent, [no]static, [no]dynamic.
 
+Without a word that chooses, every entry goes, the peers' too: so does `bridge fdb flush`. What was learned is `dynamic`.
+
 Examples:
   vxgate fdb flush dev vxlan0 dynamic
   vxgate fdb flush dev vxlan0 nopermanent dst 100.64.158.4"
