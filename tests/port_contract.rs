@@ -303,10 +303,7 @@ fn faults_strike_as_often_as_asked_and_the_same_way_for_the_same_seed() {
 
 /// What a port's sending half says of the device at first, after it is moved to another namespace (or, where it is asked by
 /// name, renamed), and after it is deleted by way of its receiving half.
-fn follows_its_device<P: Port>(open: impl FnOnce() -> P + Send, moves: bool)
-where
-    P: Send,
-{
+fn follows_its_device<P: Port + Send>(open: impl FnOnce() -> P + Send, moves: bool) {
     let host = Host::new("host").expect("a namespace");
     let elsewhere = Host::new("elsewhere").expect("a namespace");
     let (mut rx, tx) = host.run(open).split();
