@@ -15,10 +15,10 @@ use vxgate_codec::{MacAddr, Vni};
 use vxgate_core::{DropReason, EntryState, Event, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{
     Device, Direction, Faults, FaultyPort, Forwarder, Frame, MemoryPort, MemoryUnderlay, OuterPolicy,
-    OverlayEnd, Port, PortRx, PortTx, UnderlayEnd,
+    OverlayEnd, PcapPort, Port, PortRx, PortTx, UnderlayEnd,
 };
 use vxgate_sys::eventfd::EventFd;
-use vxgate_testbed::{eventually, wait_for};
+use vxgate_testbed::{eventually, now, wait_for};
 
 const A: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const B: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
@@ -249,6 +249,134 @@ fn over_a_bad_wire_every_frame_is_delivered_or_dropped_by_a_reason() {
         assert!(counts.sent.frames > 1500 && counts.delivered.frames > 1500, "{counts:?}");
         b.forwarder.stop().expect("a clean end");
     }
+}
+
+/// A port that takes frames in `push` and loses some of them at `flush`, and whose receiving half refuses one frame
+/// whenever it is asked.
+struct Lossy(EventFd);
+
+impl Port for Lossy {
+    type Rx = Lossy;
+    type Tx = LossyTx;
+
+    fn split(self) -> (Lossy, LossyTx) {
+        (self, LossyTx(0))
+    }
+}
+
+impl PortRx for Lossy {
+    fn recv(&mut self) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn frame(&mut self, _index: usize) -> Frame<'_> {
+        unreachable!("no frame was ever received")
+    }
+
+    fn readiness(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn take_rejected(&mut self) -> usize {
+        1
+    }
+}
+
+struct LossyTx(usize);
+
+impl PortTx for LossyTx {
+    fn push(&mut self, _frame: Frame<'_>) -> Result<(), DropReason> {
+        self.0 += 1;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<usize> {
+        Ok(std::mem::take(&mut self.0))
+    }
+
+    fn device(&self) -> io::Result<Device> {
+        Ok(device(MAC_A))
+    }
+}
+
+#[test]
+fn a_frame_that_is_lost_at_the_flush_is_dropped_and_not_delivered_too() {
+    let (underlay, network) = MemoryUnderlay::new(8).expect("descriptors");
+    let port = Lossy(EventFd::new().expect("a descriptor"));
+    let forwarder =
+        Forwarder::spawn(segment(MAC_A, &[B]), port, underlay, OuterPolicy::default()).expect("threads");
+    let b = Vtep::start(MAC_B, &[A]);
+    assert!(b.overlay.send(&frame(MAC_A, MAC_B, 0)));
+    carry_to(&b, &network);
+    let counters = forwarder.counters();
+    assert!(eventually(PATIENCE, || counters.snapshot().underlay_in.frames == 1));
+    forwarder.stop().expect("a clean end");
+    let counts = counters.snapshot();
+    assert_eq!((counts.delivered.frames, counts.delivered.octets), (0, 0));
+    assert_eq!(counts.underlay_drops[DropReason::PortRefused.index()], 1);
+    assert!(counts.is_balanced(), "{counts:?}");
+    b.forwarder.stop().expect("a clean end");
+}
+
+#[test]
+fn frames_that_a_wrapped_port_refused_are_counted() {
+    let lossy = || Lossy(EventFd::new().expect("a descriptor"));
+    let (mut faulty, _) = FaultyPort::new(lossy(), Faults::default(), 1).split();
+    assert_eq!(faulty.take_rejected(), 1);
+    let (mut captured, _) = PcapPort::new(lossy(), io::sink()).expect("a sink takes all").split();
+    assert_eq!(captured.take_rejected(), 1);
+}
+
+#[test]
+fn flood_lists_that_were_looked_at_before_the_start_are_in_force() {
+    let (port, overlay) = MemoryPort::new(device(MAC_A), 8).expect("descriptors");
+    let (underlay, network) = MemoryUnderlay::new(8).expect("descriptors");
+    let mut segment = segment(MAC_A, &[B]);
+    assert!(segment.poll_flood().is_some());
+    let forwarder = Forwarder::spawn(segment, port, underlay, OuterPolicy::default()).expect("threads");
+    assert!(overlay.send(&frame(MacAddr::BROADCAST, MAC_A, 0)));
+    let sent = network.recv_within(PATIENCE).expect("waiting works").expect("a datagram");
+    assert_eq!(sent.0.ip(), B);
+    forwarder.stop().expect("a clean end");
+}
+
+#[test]
+fn a_forwarder_that_is_let_go_ends() {
+    let a = Vtep::start(MAC_A, &[B]);
+    let control = a.forwarder.control();
+    drop(a);
+    assert!(control.with(|_, _| ()).is_err(), "nobody is there to answer");
+}
+
+#[test]
+fn a_stop_while_the_forwarder_wakes_is_not_waited_for() {
+    for round in 0..300 {
+        let a = Vtep::start(MAC_A, &[B]);
+        // The command's wake-up and the stop's meet at different places from round to round.
+        a.forwarder.control().send(|_, _| (), drop).expect("running");
+        for _ in 0..round * 20 {
+            std::hint::spin_loop();
+        }
+        let start = now();
+        a.forwarder.stop().expect("a clean end");
+        // A wake-up that went unheard would end with the worker's tick of a second.
+        assert!(start.elapsed() < Duration::from_millis(700), "round {round}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn who_stops_the_forwarder_is_not_called_back() {
+    let a = Vtep::start(MAC_A, &[B]);
+    let (told, news) = mpsc::channel();
+    a.forwarder.on_news(move || {
+        let name = std::thread::current().name().map(str::to_owned);
+        // The test has ended when nobody listens.
+        let _ = told.send(name);
+    });
+    a.forwarder.stop().expect("a clean end");
+    let names: Vec<_> = news.try_iter().flatten().collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(names.iter().all(|name| name.starts_with("vxgate-")), "{names:?}");
 }
 
 fn carry_to(from: &Vtep, network: &UnderlayEnd) {

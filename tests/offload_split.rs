@@ -2,7 +2,7 @@
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
-use vxgate_offload::{ChecksumAt, VirtioNetHeader, Work, WorkError};
+use vxgate_offload::{ChecksumAt, VirtioNetHeader, Work, WorkError, checksum};
 
 /// What varies from one superframe to the next.
 #[derive(Clone, Debug)]
@@ -256,4 +256,46 @@ fn a_virtio_header_that_lies_is_refused_by_name() {
     assert_eq!(refused(VirtioNetHeader { flags: 0, ..honest }), WorkError::NoChecksum);
     let udp = VirtioNetHeader { gso_type: VirtioNetHeader::GSO_UDP_L4, ..honest };
     assert_eq!(refused(udp), WorkError::NotThatTransport);
+}
+
+/// A frame of a peer that claims an unfinished checksum: IPv6, a hop-by-hop header of so many octets, TCP, payload.
+fn behind_extension(extension_octets: usize, payload_octets: usize) -> Vec<u8> {
+    let mut frame = vec![2; 12];
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+    frame.extend(((extension_octets + 20 + payload_octets) as u16).to_be_bytes());
+    frame.extend([0, 64]);
+    frame.extend([0xfd; 32]);
+    let mut extension = vec![0; extension_octets];
+    extension[..2].copy_from_slice(&[6, (extension_octets / 8 - 1) as u8]);
+    frame.extend(extension);
+    let l4 = frame.len();
+    frame.extend([0; 20]);
+    frame[l4 + 12] = 0x50;
+    let sum = checksum::fold(checksum::pseudo_header(&[0xfd; 32], 6, 20 + payload_octets));
+    frame[l4 + 16..l4 + 18].copy_from_slice(&sum.to_be_bytes());
+    frame.resize(frame.len() + payload_octets, 0x55);
+    frame
+}
+
+#[test]
+fn no_datagram_of_a_peer_makes_more_than_twice_its_octets() {
+    let mtu = 1450;
+    for extension_octets in (8..=2048).step_by(8) {
+        let mut frame = behind_extension(extension_octets, 60_000);
+        let whole = frame.len();
+        let mut scratch = vec![0; whole];
+        let mut octets = 0;
+        Work::from_peer(&frame, mtu).finish(&mut frame, &mut scratch, |segment| octets += segment.len());
+        assert!(octets <= 2 * whole, "{extension_octets} octets of extension: {octets} octets of {whole}");
+    }
+}
+
+#[test]
+fn extension_headers_do_not_keep_a_superframe_from_being_cut() {
+    let mut frame = behind_extension(24, 60_000);
+    let mut scratch = vec![0; frame.len()];
+    let mut longest = 0;
+    Work::from_peer(&frame, 1450)
+        .finish(&mut frame, &mut scratch, |segment| longest = longest.max(segment.len()));
+    assert_eq!(longest, 14 + 1450);
 }

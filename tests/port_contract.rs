@@ -300,3 +300,50 @@ fn faults_strike_as_often_as_asked_and_the_same_way_for_the_same_seed() {
     let corrupt = run(Faults { corrupt_per_mille: 1000, ..Faults::default() }, 3);
     assert_eq!(corrupt.len(), 400);
 }
+
+/// What a port's sending half says of the device at first, after it is moved to another namespace (or, where it is asked by
+/// name, renamed), and after it is deleted by way of its receiving half.
+fn follows_its_device<P: Port + Send>(open: impl FnOnce() -> P + Send, moves: bool) {
+    let host = Host::new("host").expect("a namespace");
+    let elsewhere = Host::new("elsewhere").expect("a namespace");
+    let (mut rx, tx) = host.run(open).split();
+    host.mtu("tap0", 1400).expect("a device of our own");
+    let before = tx.device().expect("a device");
+    assert_eq!(before.mtu_octets, 1400);
+    host.netlink(async |netlink| {
+        let link = netlink.link_by_name("tap0").await?;
+        if moves {
+            netlink.move_to(&link, elsewhere.namespace()).await
+        } else {
+            netlink.rename(&link, "other").await
+        }
+    })
+    .expect("a device of our own");
+    assert_eq!(tx.device().expect("the device is still there"), before);
+
+    let (place, name) = if moves { (&elsewhere, "tap0") } else { (&host, "other") };
+    place
+        .netlink(async |netlink| netlink.link_delete(&netlink.link_by_name(name).await?).await)
+        .expect("a device of our own");
+    assert!(rx.recv().is_err(), "the device is gone");
+}
+
+#[test]
+fn a_tap_port_lives_on_in_another_namespace() {
+    isolated!(|| {
+        if !tun_is_missing() {
+            let open = || TapPort::new(Arc::new(Tap::open(&TapOptions::new("tap0")).expect("a TAP")));
+            follows_its_device(open, true);
+        }
+    });
+}
+
+#[test]
+fn a_plain_tap_port_lives_on_under_another_name() {
+    isolated!(|| {
+        if !tun_is_missing() {
+            let open = || PlainTapPort::new(Arc::new(PlainTap::open("tap0").expect("a TAP")));
+            follows_its_device(open, false);
+        }
+    });
+}

@@ -124,6 +124,10 @@ impl<R: PortRx> PortRx for FaultyRx<R> {
     fn readiness(&self) -> BorrowedFd<'_> {
         self.inner.readiness()
     }
+
+    fn take_rejected(&mut self) -> usize {
+        self.inner.take_rejected()
+    }
 }
 
 /// A frame that waits for the next one to go first.

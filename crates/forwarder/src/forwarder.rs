@@ -26,7 +26,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use crossbeam::channel::{self, Receiver, Sender};
 use vxgate_core::{Counters, Event, FloodLists, Segment, Timestamp};
 use vxgate_sys::epoll::{Epoll, Events, Interest};
@@ -40,6 +40,9 @@ use crate::underlay::{Underlay, UnderlayRx, UnderlayTx};
 
 /// Batches that a direction forwards before it looks at its commands and its clock again.
 const TURNS_BEFORE_A_LOOK: usize = 16;
+
+/// Commands that the ingress thread carries out before it forwards again.
+const COMMANDS_BEFORE_A_LOOK: usize = 64;
 
 /// How often the forwarding database ages and the device is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -55,13 +58,15 @@ type Reply = Box<dyn FnOnce() + Send>;
 type Command = Box<dyn FnOnce(&mut Segment, Timestamp) -> Reply + Send>;
 
 /// A running tunnel: two threads that forward until they are told to stop.
+///
+/// Dropping it stops them too, and waits for them; only [`Forwarder::stop`] tells what ended them.
 pub struct Forwarder {
     shared: Arc<Shared>,
     counters: Arc<Counters>,
     control: Control,
     events: Receiver<Event>,
-    egress: JoinHandle<io::Result<()>>,
-    ingress: JoinHandle<io::Result<()>>,
+    /// None once they are joined.
+    threads: Vec<(Direction, JoinHandle<io::Result<()>>)>,
 }
 
 /// What the threads and their owner share.
@@ -71,7 +76,8 @@ struct Shared {
     wake_ingress: EventFd,
     /// Called when an event was queued or a thread has ended.
     on_news: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    flood: ArcSwap<FloodLists>,
+    /// The flood lists as they last changed; `None` before the first change.
+    flood: ArcSwapOption<FloodLists>,
 }
 
 impl Shared {
@@ -81,7 +87,6 @@ impl Shared {
             // An event that cannot take another count is readable already.
             let _ = event.signal();
         }
-        self.tell();
     }
 
     fn tell(&self) {
@@ -101,6 +106,7 @@ struct StopAtEnd(Arc<Shared>);
 impl Drop for StopAtEnd {
     fn drop(&mut self) {
         self.0.stop();
+        self.0.tell();
     }
 }
 
@@ -110,23 +116,21 @@ impl Forwarder {
     /// # Errors
     /// The system gives no thread or no descriptor, or the port's device is gone.
     pub fn spawn(
-        mut segment: Segment,
+        segment: Segment,
         port: impl Port,
         underlay: impl Underlay,
         policy: OuterPolicy,
     ) -> io::Result<Self> {
         let (port_rx, port_tx) = port.split();
         let (underlay_rx, underlay_tx) = underlay.split();
-        let flood = segment.poll_flood().unwrap_or_default();
-        let mut half = segment.overlay_half();
-        half.set_flood(Arc::clone(&flood));
+        let half = segment.overlay_half();
         let counters = segment.counters();
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             wake_egress: EventFd::new()?,
             wake_ingress: EventFd::new()?,
             on_news: OnceLock::new(),
-            flood: ArcSwap::new(flood),
+            flood: ArcSwapOption::empty(),
         });
         let (command_tx, command_rx) = channel::unbounded();
         let (event_tx, event_rx) = channel::bounded(EVENTS);
@@ -153,7 +157,8 @@ impl Forwarder {
                 return Err(error);
             }
         };
-        Ok(Self { shared, counters, control, events: event_rx, egress, ingress })
+        let threads = vec![(Direction::Ingress, ingress), (Direction::Egress, egress)];
+        Ok(Self { shared, counters, control, events: event_rx, threads })
     }
 
     /// A handle to look at and change the segment while it forwards.
@@ -175,7 +180,8 @@ impl Forwarder {
     }
 
     /// Has `tell` called, from a thread of the forwarder, whenever an event was queued or a direction has ended; call
-    /// [`Forwarder::poll_event`] once after this for what came before. Only the first call counts. Keep `tell` short.
+    /// [`Forwarder::poll_event`] once after this for what came before. Only the first call counts. Keep `tell` short: frames
+    /// wait for it, and so would [`Control::with`], for ever.
     pub fn on_news(&self, tell: impl Fn() + Send + Sync + 'static) {
         // A second listener was never promised to be heard.
         let _ = self.shared.on_news.set(Box::new(tell));
@@ -191,10 +197,8 @@ impl Forwarder {
     ///
     /// # Errors
     /// What ended a direction before it was told to stop.
-    pub fn stop(self) -> Result<(), ForwarderError> {
-        self.shared.stop();
-        let ends = [(Direction::Ingress, self.ingress.join()), (Direction::Egress, self.egress.join())];
-        for (direction, end) in ends {
+    pub fn stop(mut self) -> Result<(), ForwarderError> {
+        for (direction, end) in self.end() {
             match end {
                 Ok(Ok(())) => {}
                 Ok(Err(source)) => return Err(ForwarderError { direction, source }),
@@ -202,6 +206,19 @@ impl Forwarder {
             }
         }
         Ok(())
+    }
+
+    /// Stops the threads that run and waits for them: what became of each.
+    fn end(&mut self) -> Vec<(Direction, thread::Result<io::Result<()>>)> {
+        self.shared.stop();
+        self.threads.drain(..).map(|(direction, thread)| (direction, thread.join())).collect()
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        // Who wants to know what became of them calls `stop`.
+        drop(self.end());
     }
 }
 
@@ -301,17 +318,16 @@ fn run_egress<R: PortRx, T: UnderlayTx>(egress: &mut Egress<R, T>, shared: &Shar
     epoll.add(shared.wake_egress.as_fd(), TOKEN_WAKE, Interest::READABLE)?;
     let mut events = Events::with_capacity(2);
     let mut flood = arc_swap::Cache::new(&shared.flood);
-    let mut known = Arc::clone(flood.load());
-    // They may have changed between the making of the half and the start of this thread.
-    egress.set_flood(Arc::clone(&known));
+    let mut known: Option<Arc<FloodLists>> = None;
     while !shared.stopped() {
         let mut drained = false;
         for _ in 0..TURNS_BEFORE_A_LOOK {
             let count = egress.recv()?;
             // After the frames are read: one that was sent after a change is flooded as changed.
-            let current = flood.load();
-            if !Arc::ptr_eq(current, &known) {
-                known = Arc::clone(current);
+            if let Some(current) = flood.load()
+                && known.as_ref().is_none_or(|known| !Arc::ptr_eq(current, known))
+            {
+                known = Some(Arc::clone(current));
                 egress.set_flood(Arc::clone(current));
             }
             egress.forward(count)?;
@@ -339,11 +355,15 @@ fn run_ingress<R: UnderlayRx, T: PortTx>(
     let mut events = Events::with_capacity(2);
     let clock = Clock::start();
     let mut next_tick = TICK;
-    while !shared.stopped() {
+    loop {
+        // In this order: the signal of a stop that comes after the look stays for the wait below.
         shared.wake_ingress.drain()?;
+        if shared.stopped() {
+            return Ok(());
+        }
         let elapsed = clock.elapsed();
         let now = Timestamp::from_duration(elapsed);
-        while let Ok(command) = commands.try_recv() {
+        for command in commands.try_iter().take(COMMANDS_BEFORE_A_LOOK) {
             let reply = command(ingress.segment_mut(), now);
             publish(ingress.segment_mut(), shared, events_out);
             reply();
@@ -360,17 +380,16 @@ fn run_ingress<R: UnderlayRx, T: PortTx>(
             }
         }
         publish(ingress.segment_mut(), shared, events_out);
-        if drained {
+        if drained && commands.is_empty() {
             epoll.wait(&mut events, Some(next_tick.saturating_sub(clock.elapsed())))?;
         }
     }
-    Ok(())
 }
 
 /// Hands changed flood lists to the egress thread and events to the owner.
 fn publish(segment: &mut Segment, shared: &Shared, events_out: &Sender<Event>) {
     if let Some(flood) = segment.poll_flood() {
-        shared.flood.store(flood);
+        shared.flood.store(Some(flood));
     }
     let mut news = false;
     // What finds no room stays in the segment, which counts what it must lose.

@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 use vxgate_codec::ecn;
-use vxgate_core::{Counters, DropReason, Segment, Timestamp, UnderlayVerdict};
+use vxgate_core::{Counters, DropReason, PeerId, Segment, Timestamp, UnderlayVerdict};
 use vxgate_offload::Work;
 
 use crate::port::{Frame, PortTx};
@@ -23,6 +23,8 @@ pub struct Ingress<R, T> {
     segment: Segment,
     counters: Arc<Counters>,
     mtu_octets: usize,
+    /// Frames of this batch that the port has taken, and may still lose at the flush: whose they are, and their octets.
+    taken: Vec<(Option<PeerId>, u64)>,
 }
 
 impl<R: UnderlayRx, T: PortTx> Ingress<R, T> {
@@ -32,7 +34,7 @@ impl<R: UnderlayRx, T: PortTx> Ingress<R, T> {
     /// The port's device is gone.
     pub fn new(underlay: R, port: T, segment: Segment) -> io::Result<Self> {
         let counters = segment.counters();
-        let mut ingress = Self { underlay, port, segment, counters, mtu_octets: 0 };
+        let mut ingress = Self { underlay, port, segment, counters, mtu_octets: 0, taken: Vec::new() };
         ingress.follow_device()?;
         Ok(ingress)
     }
@@ -63,18 +65,22 @@ impl<R: UnderlayRx, T: PortTx> Ingress<R, T> {
                 continue;
             }
             let work = Work::from_peer(inner, self.mtu_octets);
-            let octets = inner.len();
+            let octets = inner.len() as u64;
             let range = datagram.payload.start + start..datagram.payload.end;
             match self.port.push(Frame { buffer: datagram.buffer, range, work }) {
-                Ok(()) => self.counters.count_delivered(peer, 1, octets as u64),
+                Ok(()) => self.taken.push((peer, octets)),
                 Err(reason) => self.counters.count_underlay_drop(reason, 1),
             }
         }
         if count > 0 {
-            let dropped = self.port.flush()?;
-            if dropped > 0 {
-                self.counters.count_underlay_drop(DropReason::PortRefused, dropped as u64);
+            let flushed = self.port.flush();
+            let dropped = flushed.as_ref().map_or(0, |dropped| *dropped).min(self.taken.len());
+            self.taken.truncate(self.taken.len() - dropped);
+            for (peer, octets) in self.taken.drain(..) {
+                self.counters.count_delivered(peer, 1, octets);
             }
+            self.counters.count_underlay_drop(DropReason::PortRefused, dropped as u64);
+            flushed?;
         }
         Ok(count)
     }

@@ -117,6 +117,10 @@ impl Pipe {
             }
             self.sleep()?;
             if let Some(packet) = self.take() {
+                // The signal that `sleep` took back may have been for another receiver, too.
+                if !self.full.is_empty() {
+                    self.arrived.signal()?;
+                }
                 return Ok(Some(packet));
             }
             let left = timeout.saturating_sub(start.elapsed());
@@ -378,8 +382,10 @@ pub struct MemoryUnderlayTx {
 impl UnderlayTx for MemoryUnderlayTx {
     fn push(&mut self, frame: &[u8], work: Work, outer: &Outer, targets: &[Target], tally: &mut dyn Tally) {
         let pipe = &self.pipe;
+        let mut fits = false;
         work.finish_copy(frame, &mut self.scratch, |segment| {
-            for target in targets {
+            fits = vxlan::HEADER_OCTETS + segment.len() <= pipe.capacity_octets;
+            for target in targets.iter().filter(|_| fits) {
                 let mut header = [0; vxlan::HEADER_OCTETS];
                 vxlan::encap(target.vni, &mut header);
                 if pipe.put([&header, segment], target.address, outer.tos) {
@@ -389,6 +395,9 @@ impl UnderlayTx for MemoryUnderlayTx {
                 }
             }
         });
+        if !fits {
+            targets.iter().for_each(|target| tally.dropped(target.peer, DropReason::TooBig));
+        }
     }
 
     fn flush(&mut self, _tally: &mut dyn Tally) -> io::Result<()> {

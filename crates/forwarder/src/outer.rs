@@ -22,7 +22,8 @@ pub struct OuterPolicy {
     /// TOS or traffic class. Default `Fixed(0)`. The two ECN bits always come from the inner packet (RFC 6040,
     /// section 4.1), whatever stands here.
     pub tos: Inherit<u8>,
-    /// The DF bit of an outer IPv4 header. Default `Fixed(false)`, as Linux has it.
+    /// The DF bit of an outer IPv4 header. Default `Fixed(false)`, as Linux has it: the bit is as the underlay was opened
+    /// ([`UdpConfig::dont_fragment`](crate::UdpConfig::dont_fragment)).
     pub dont_fragment: Inherit<bool>,
     /// Key of the flow hash, random for each process so that nobody outside can choose the source port.
     pub flow_key: u64,
@@ -57,7 +58,8 @@ impl OuterPolicy {
             Inherit::Inherit => inner_tos,
         };
         let dont_fragment = match self.dont_fragment {
-            Inherit::Fixed(_) => None,
+            Inherit::Fixed(true) => Some(true),
+            Inherit::Fixed(false) => None,
             // An IPv6 packet is never fragmented on its way (RFC 8200, section 5): as good as a set bit.
             Inherit::Inherit => Some(ip.as_ref().is_some_and(|ip| match ip.version {
                 IpVersion::V4 => ip.dont_fragment,
@@ -66,5 +68,30 @@ impl OuterPolicy {
         };
         let flow_hash = if self.hash_flows { flow::flow_hash(frame, self.flow_key) } else { 0 };
         Outer { tos: ecn::encap(inner_tos, tos), ttl: ttl.filter(|ttl| *ttl != 0), dont_fragment, flow_hash }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fixed_df_bit_is_set_and_an_inherited_one_follows_the_packet() {
+        let frame = |ether_type: [u8; 2], flags: u8| {
+            let mut frame = [0; 34];
+            frame[12..14].copy_from_slice(&ether_type);
+            frame[14..24].copy_from_slice(&[0x45, 0, 0, 20, 0, 0, flags, 0, 64, 1]);
+            frame
+        };
+        let [set, clear, arp] = [([8, 0], 0x40), ([8, 0], 0), ([8, 6], 0x40)].map(|(a, b)| frame(a, b));
+        let df = |dont_fragment, frame: &[u8]| {
+            OuterPolicy { dont_fragment, ..OuterPolicy::default() }.outer(frame).dont_fragment
+        };
+        assert_eq!(df(Inherit::Fixed(true), &clear), Some(true));
+        assert_eq!(df(Inherit::Fixed(false), &set), None);
+        assert_eq!(
+            [&set, &clear, &arp].map(|frame| df(Inherit::Inherit, frame)),
+            [true, false, false].map(Some)
+        );
     }
 }

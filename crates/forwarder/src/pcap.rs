@@ -113,6 +113,10 @@ impl<R: PortRx, W: Write + Send> PortRx for PcapRx<R, W> {
     fn readiness(&self) -> BorrowedFd<'_> {
         self.inner.readiness()
     }
+
+    fn take_rejected(&mut self) -> usize {
+        self.inner.take_rejected()
+    }
 }
 
 /// The sending half of a [`PcapPort`].

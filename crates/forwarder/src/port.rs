@@ -84,7 +84,8 @@ pub trait PortTx: Send {
     /// The frame was dropped, under the reason returned. Anything worse shows at [`PortTx::flush`].
     fn push(&mut self, frame: Frame<'_>) -> Result<(), DropReason>;
 
-    /// Writes what `push` has held back and returns how many of those frames were dropped.
+    /// Writes what `push` has held back and returns how many of those frames were dropped; they count as the last ones that
+    /// `push` took.
     ///
     /// # Errors
     /// The port is of no more use (the device was deleted).

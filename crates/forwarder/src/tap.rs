@@ -1,5 +1,6 @@
 //! Ports on a TAP device: with a virtio header, and without one where the kernel refuses it.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ const BATCH: usize = 64;
 const SLOT_OCTETS: usize = HEADROOM_OCTETS + 65_535 + 8 + ethernet::HEADER_OCTETS;
 
 const _: () =
-    assert!(VNET_HEADER_OCTETS >= VIRTIO_NET_HEADER_OCTETS && VNET_HEADER_OCTETS <= HEADROOM_OCTETS);
+    assert!(VNET_HEADER_OCTETS == VIRTIO_NET_HEADER_OCTETS && VNET_HEADER_OCTETS <= HEADROOM_OCTETS);
 
 /// Buffers for a batch of frames, one after the other; pages that no frame has touched cost no memory.
 struct Slots {
@@ -63,7 +64,7 @@ impl Port for TapPort {
         let scratch = vec![0; SLOT_OCTETS].into_boxed_slice();
         (
             TapRx { tap: Arc::clone(&self.0), slots: Slots::new(), rejected: 0 },
-            TapTx { tap: self.0, scratch, gone: None },
+            TapTx { tap: self.0, scratch, whole: Vec::new(), gone: None, mtu_octets: Cell::new(None) },
         )
     }
 }
@@ -78,12 +79,25 @@ pub struct TapRx {
 impl PortRx for TapRx {
     fn recv(&mut self) -> io::Result<usize> {
         self.slots.frames.clear();
-        while self.slots.frames.len() < BATCH {
+        // Refused frames count, too: a run of them must not hold up the thread, and the device stays readable.
+        for _ in 0..BATCH {
             let index = self.slots.frames.len();
             let slot = &mut self.slots.slot(index)[HEADROOM_OCTETS - VNET_HEADER_OCTETS..];
-            let Some(octets) = self.tap.read(slot)? else { break };
-            let Some((header, frame)) = slot[..octets].split_at_checked(VNET_HEADER_OCTETS) else { continue };
-            let Some(header) = header.first_chunk() else { continue };
+            let octets = match self.tap.read(slot) {
+                Ok(Some(octets)) => octets,
+                Ok(None) => break,
+                // A superframe of a kind that the header has no word for; the kernel has thrown it away (`tun_put_user` of
+                // drivers/net/tun.c).
+                Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                    self.rejected += 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let Some((header, frame)) = slot[..octets].split_first_chunk() else {
+                self.rejected += 1;
+                continue;
+            };
             match Work::from_virtio(VirtioNetHeader::parse(header), frame) {
                 Ok(work) => {
                     let octets = frame.len();
@@ -112,7 +126,11 @@ impl PortRx for TapRx {
 pub struct TapTx {
     tap: Arc<Tap>,
     scratch: Box<[u8]>,
+    /// A segment with its header, where the kernel does not cut.
+    whole: Vec<u8>,
     gone: Option<io::Error>,
+    /// The MTU as it was last told.
+    mtu_octets: Cell<Option<usize>>,
 }
 
 impl PortTx for TapTx {
@@ -125,15 +143,13 @@ impl PortTx for TapTx {
         match written(self.tap.write(&buffer[start..range.end]), &mut self.gone) {
             // The kernel takes the frame but not the work: do it here.
             Err(DropReason::PortRefused) if work != Work::Done => {
-                let Self { tap, scratch, gone } = self;
-                let (head, body) = scratch.split_at_mut(VNET_HEADER_OCTETS);
-                head.fill(0);
+                let Self { tap, scratch, whole, gone, .. } = self;
                 let mut outcome = Ok(());
-                let mut whole = vec![0; VNET_HEADER_OCTETS];
-                work.finish(&mut buffer[range], body, |segment| {
-                    whole.truncate(VNET_HEADER_OCTETS);
+                work.finish(&mut buffer[range], scratch, |segment| {
+                    whole.clear();
+                    whole.resize(VNET_HEADER_OCTETS, 0);
                     whole.extend_from_slice(segment);
-                    outcome = outcome.and(written(tap.write(&whole), gone));
+                    outcome = outcome.and(written(tap.write(whole), gone));
                 });
                 outcome
             }
@@ -146,8 +162,12 @@ impl PortTx for TapTx {
     }
 
     fn device(&self) -> io::Result<Device> {
-        let octets = self.tap.mac()?;
-        Ok(Device { mac: MacAddr::new(octets), mtu_octets: mtu_octets(self.tap.mtu()?) })
+        let mac = MacAddr::new(self.tap.mac()?);
+        // In another network namespace the device still carries frames, but its MTU cannot be asked from here.
+        let mtu = self.tap.mtu().map(mtu_octets);
+        let mtu_octets = mtu.or_else(|error| self.mtu_octets.get().ok_or(error))?;
+        self.mtu_octets.set(Some(mtu_octets));
+        Ok(Device { mac, mtu_octets })
     }
 }
 
@@ -170,7 +190,7 @@ impl Port for PlainTapPort {
         let scratch = vec![0; SLOT_OCTETS].into_boxed_slice();
         (
             PlainTapRx { tap: Arc::clone(&self.0), slots: Slots::new() },
-            PlainTapTx { tap: self.0, scratch, gone: None },
+            PlainTapTx { tap: self.0, scratch, gone: None, known: Cell::new(None) },
         )
     }
 }
@@ -207,11 +227,13 @@ pub struct PlainTapTx {
     tap: Arc<PlainTap>,
     scratch: Box<[u8]>,
     gone: Option<io::Error>,
+    /// What the device last told of itself.
+    known: Cell<Option<Device>>,
 }
 
 impl PortTx for PlainTapTx {
     fn push(&mut self, mut frame: Frame<'_>) -> Result<(), DropReason> {
-        let Self { tap, scratch, gone } = self;
+        let Self { tap, scratch, gone, .. } = self;
         let mut outcome = Ok(());
         let work = frame.work;
         work.finish(frame.octets_mut(), scratch, |segment| {
@@ -225,8 +247,13 @@ impl PortTx for PlainTapTx {
     }
 
     fn device(&self) -> io::Result<Device> {
-        let octets = self.tap.mac()?;
-        Ok(Device { mac: MacAddr::new(octets), mtu_octets: mtu_octets(self.tap.mtu()?) })
+        let ask = || -> io::Result<Device> {
+            Ok(Device { mac: MacAddr::new(self.tap.mac()?), mtu_octets: mtu_octets(self.tap.mtu()?) })
+        };
+        // Renamed, the device cannot be asked by its name; deleted, reading it tells.
+        let device = ask().or_else(|error| self.known.get().ok_or(error))?;
+        self.known.set(Some(device));
+        Ok(device)
     }
 }
 

@@ -38,7 +38,8 @@ const QUEUE: usize = 1024;
 /// receive queues that the entropy is for, and each socket costs a descriptor and a kilobyte.
 pub const SOURCE_PORT_POOL: usize = 64;
 
-/// How long a full send buffer is waited for, once, before the rest of a batch is dropped.
+/// How long a full send buffer is waited for. One that stays full so long is not waited for again in the same batch: what
+/// finds no room is dropped.
 const SEND_PATIENCE: Duration = Duration::from_millis(20);
 
 /// Which UDP source port datagrams bear.
@@ -46,7 +47,8 @@ const SEND_PATIENCE: Duration = Duration::from_millis(20);
 pub enum SourcePort {
     /// Always this one; that of the Gate's own script is 4789.
     Fixed(u16),
-    /// One of [`SOURCE_PORT_POOL`] ports in this range, by the hash of the inner flow (RFC 7348, section 5).
+    /// One of [`SOURCE_PORT_POOL`] ports in this range, by the hash of the inner flow (RFC 7348, section 5). Not empty, and
+    /// without port 0.
     Hash(RangeInclusive<u16>),
 }
 
@@ -92,7 +94,9 @@ impl UdpConfig {
 /// An [`Underlay`] over UDP.
 pub struct UdpUnderlay {
     main: Arc<UdpSocket>,
-    groups: Vec<UdpSocket>,
+    receivers: Vec<Arc<UdpSocket>>,
+    /// Gathers the readiness of several receivers into one descriptor.
+    gathered: Option<Epoll>,
     senders: Vec<Arc<UdpSocket>>,
     ports: RangeInclusive<u16>,
     dont_fragment: bool,
@@ -102,7 +106,8 @@ impl UdpUnderlay {
     /// Opens the sockets.
     ///
     /// # Errors
-    /// The port is taken, the address is not this host's, the link does not exist, a group cannot be joined.
+    /// The port is taken, the address is not this host's, the link does not exist, a group cannot be joined;
+    /// `InvalidInput` where the range of source ports is empty or holds port 0.
     pub fn bind(config: &UdpConfig) -> io::Result<Self> {
         let options = |local: SocketAddr, only_send: bool| UdpOptions {
             device: config.device.clone(),
@@ -127,16 +132,17 @@ impl UdpUnderlay {
             SourcePort::Fixed(fixed) => (vec![sender(*fixed)?], *fixed..=*fixed),
             SourcePort::Hash(range) => (bind_pool(range, port, sender)?, range.clone()),
         };
-        let mut groups = Vec::new();
+        let mut receivers = vec![Arc::clone(&main)];
         for (group, link) in &config.groups {
             let socket = udp::bind(&UdpOptions {
                 reuse_address: true,
                 ..options(SocketAddr::new(*group, port), false)
             })?;
             socket.join_multicast(*group, *link)?;
-            groups.push(socket);
+            receivers.push(Arc::new(socket));
         }
-        Ok(Self { main, groups, senders, ports, dont_fragment: config.dont_fragment })
+        let gathered = if receivers.len() > 1 { Some(gather(&receivers)?) } else { None };
+        Ok(Self { main, receivers, gathered, senders, ports, dont_fragment: config.dont_fragment })
     }
 
     /// The address and port that peers send to.
@@ -164,6 +170,9 @@ fn bind_pool(
     receive_port: u16,
     bind: impl Fn(u16) -> io::Result<Arc<UdpSocket>>,
 ) -> io::Result<Vec<Arc<UdpSocket>>> {
+    if range.is_empty() || range.contains(&0) {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "no range of source ports"));
+    }
     let width = usize::from(range.end() - range.start()) + 1;
     let wanted = width.min(SOURCE_PORT_POOL);
     let mut pool = Vec::with_capacity(wanted);
@@ -198,12 +207,13 @@ impl Underlay for UdpUnderlay {
     type Tx = UdpTx;
 
     fn split(self) -> (UdpRx, UdpTx) {
-        let rx = UdpRx::new(Arc::clone(&self.main), self.groups);
+        let batch = RecvBatch::new(BATCH, HEADROOM_OCTETS, PAYLOAD_OCTETS);
+        let rx = UdpRx { sockets: self.receivers, gathered: self.gathered, next: 0, batch };
         let tx = UdpTx {
+            current_df: vec![self.dont_fragment; self.senders.len()],
             sockets: self.senders,
             ports: self.ports,
             default_df: self.dont_fragment,
-            current_df: self.dont_fragment,
             arena: Vec::with_capacity(ARENA_OCTETS),
             queue: Vec::with_capacity(QUEUE),
             scratch: vec![0; PAYLOAD_OCTETS].into_boxed_slice(),
@@ -216,19 +226,9 @@ impl Underlay for UdpUnderlay {
 /// The receiving half of a [`UdpUnderlay`].
 pub struct UdpRx {
     sockets: Vec<Arc<UdpSocket>>,
-    /// Gathers the readiness of several sockets into one descriptor.
     gathered: Option<Epoll>,
     next: usize,
     batch: RecvBatch,
-}
-
-impl UdpRx {
-    fn new(main: Arc<UdpSocket>, groups: Vec<UdpSocket>) -> Self {
-        let mut sockets = vec![main];
-        sockets.extend(groups.into_iter().map(Arc::new));
-        let gathered = if sockets.len() > 1 { gather(&sockets).ok() } else { None };
-        Self { sockets, gathered, next: 0, batch: RecvBatch::new(BATCH, HEADROOM_OCTETS, PAYLOAD_OCTETS) }
-    }
 }
 
 fn gather(sockets: &[Arc<UdpSocket>]) -> io::Result<Epoll> {
@@ -292,7 +292,8 @@ pub struct UdpTx {
     sockets: Vec<Arc<UdpSocket>>,
     ports: RangeInclusive<u16>,
     default_df: bool,
-    current_df: bool,
+    /// The DF bit that each socket sets now.
+    current_df: Vec<bool>,
     /// Datagrams that wait, one behind the other; copies of one frame share their octets.
     arena: Vec<u8>,
     queue: Vec<Queued>,
@@ -304,8 +305,15 @@ impl UnderlayTx for UdpTx {
     fn push(&mut self, frame: &[u8], work: Work, outer: &Outer, targets: &[Target], tally: &mut dyn Tally) {
         // The scratch buffer is lent to the cutter while its segments go into the arena.
         let mut scratch = std::mem::take(&mut self.scratch);
-        work.finish_copy(frame, &mut scratch, |segment| self.enqueue(segment, outer, targets, tally));
+        let mut fits = false;
+        work.finish_copy(frame, &mut scratch, |segment| {
+            fits = true;
+            self.enqueue(segment, outer, targets, tally);
+        });
         self.scratch = scratch;
+        if !fits {
+            targets.iter().for_each(|target| tally.dropped(target.peer, DropReason::TooBig));
+        }
     }
 
     fn flush(&mut self, tally: &mut dyn Tally) -> io::Result<()> {
@@ -362,8 +370,8 @@ impl UdpTx {
         let mut patience = true;
         while let Some(first) = self.queue.get(at) {
             let (socket, df) = (first.socket, first.dont_fragment);
-            if df != self.current_df {
-                self.switch_df(df);
+            if df != self.current_df[socket] {
+                self.switch_df(socket, df);
             }
             let run =
                 self.queue[at..].iter().take_while(|copy| copy.socket == socket && copy.dont_fragment == df);
@@ -395,12 +403,10 @@ impl UdpTx {
         self.arena.clear();
     }
 
-    fn switch_df(&mut self, set: bool) {
-        for socket in &self.sockets {
-            // IPv6 has no such bit; a refusal there changes nothing.
-            let _ = socket.set_dont_fragment(dont_fragment(set));
-        }
-        self.current_df = set;
+    fn switch_df(&mut self, socket: usize, set: bool) {
+        // IPv6 has no such bit; a refusal there changes nothing.
+        let _ = self.sockets[socket].set_dont_fragment(dont_fragment(set));
+        self.current_df[socket] = set;
     }
 }
 
@@ -421,5 +427,53 @@ fn drop_reason(error: &io::Error) -> DropReason {
         Some(Errno::PERM | Errno::ACCESS) => DropReason::UnderlayRefused,
         Some(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => DropReason::UnderlayFull,
         _ => DropReason::Unreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Dropped(Vec<DropReason>);
+
+    impl Tally for Dropped {
+        fn sent(&mut self, _peer: PeerId, _octets: usize) {}
+
+        fn dropped(&mut self, _peer: PeerId, reason: DropReason) {
+            self.0.push(reason);
+        }
+    }
+
+    fn loopback() -> UdpConfig {
+        UdpConfig::new("127.0.0.1:0".parse().unwrap())
+    }
+
+    #[test]
+    fn a_range_that_holds_no_source_port_is_refused() {
+        #[expect(clippy::reversed_empty_ranges, reason = "that is what is refused")]
+        for range in [60_000..=50_000, 0..=10] {
+            let config = UdpConfig { source_port: SourcePort::Hash(range), ..loopback() };
+            assert_eq!(UdpUnderlay::bind(&config).err().unwrap().kind(), ErrorKind::InvalidInput);
+        }
+    }
+
+    #[test]
+    fn a_frame_too_long_to_be_finished_is_counted_as_too_big() {
+        let peer = segment_with_a_peer();
+        let (_, mut tx) = UdpUnderlay::bind(&loopback()).unwrap().split();
+        let address = "127.0.0.1:9".parse().unwrap();
+        let target = Target { peer, address, vni: vxgate_codec::Vni::MAX };
+        let mut tally = Dropped(Vec::new());
+        let work = Work::Checksum(vxgate_offload::ChecksumAt { start: 34, offset: 16 });
+        for work in [Work::Done, work] {
+            tx.push(&vec![0; PAYLOAD_OCTETS + 4], work, &Outer::default(), &[target], &mut tally);
+        }
+        assert_eq!(tally.0, [DropReason::TooBig; 2]);
+    }
+
+    fn segment_with_a_peer() -> PeerId {
+        let mut segment = vxgate_core::Segment::new(vxgate_core::SegmentConfig::default());
+        let remote = vxgate_core::Remote::new("192.0.2.1".parse().unwrap());
+        segment.peer_add(remote, vxgate_core::Timestamp::default()).unwrap()
     }
 }

@@ -113,7 +113,11 @@ impl Work {
     /// Over a link that passes superframes whole (veth), a kernel vxlan peer's datagram holds up to 64 KiB of one TCP
     /// flow, its checksum field being the folded sum of the pseudo header; no control message says so. A frame whose
     /// field holds exactly that sum is taken as unfinished. `mtu_octets` is that of the device the frame is for: it
-    /// gives the segment size, which the datagram does not tell.
+    /// gives the segment size, which the datagram does not tell. Of UDP a run of datagrams (USO) looks as one long datagram
+    /// does, and is taken for one.
+    ///
+    /// A frame whose headers would take more than half of each segment is not cut: no stack sends such a one, and a
+    /// peer could make a thousand long frames of one datagram.
     #[must_use]
     pub fn from_peer(frame: &[u8], mtu_octets: usize) -> Self {
         let Ok(layers) = Layers::parse(frame) else { return Self::Done };
@@ -127,11 +131,16 @@ impl Work {
         if u16::from_be_bytes([high, low]) != checksum::fold(seed) || ip.end != frame.len() {
             return Self::Done;
         }
-        if ip.protocol == TCP && ip.end - layers.l3 > mtu_octets {
-            let headers = Split::tcp_headers(&layers, frame).map_or(0, |end| end - layers.l3);
+        if ip.protocol == TCP
+            && ip.end - layers.l3 > mtu_octets
+            && let Some(payload) = Split::tcp_headers(&layers, frame)
+        {
+            let headers = payload - layers.l3;
             let segment = mtu_octets.saturating_sub(headers).min(usize::from(u16::MAX));
             // `min` above keeps the value within 16 bits.
-            if let Some(split) = Split::new(SplitKind::Tcp, &layers, frame, segment as u16) {
+            if segment >= headers
+                && let Some(split) = Split::new(SplitKind::Tcp, &layers, frame, segment as u16)
+            {
                 return Self::Split(split);
             }
         }
