@@ -27,7 +27,6 @@ pub(crate) use words::parse_device;
 #[command(
     name = "vxgate",
     version,
-    disable_help_subcommand = true,
     args_conflicts_with_subcommands = false,
     after_help = "Without a command it shows the tunnels that run.
 
@@ -71,12 +70,15 @@ impl OutputArgs {
 pub(crate) enum Command {
     /// Bring a tunnel up and carry its frames, in the foreground
     #[command(
-        after_help = "It takes the device, its addresses and routes away again when it is told to stop: SIGTERM, SIGINT or \
-`vxgate down`.
+        after_help = "It takes the device, its addresses and routes away again when it is told to stop: SIGTERM, SIGINT, \
+SIGHUP (unless it is ignored, as under nohup) or `vxgate down`.
 
 Each option can come from the environment instead, under the name in [env] that --help shows: lists are \
-separated by commas or white space there, and a value file:PATH is read from that file. The command line \
-wins.
+separated by commas or white space there, and a value file:PATH (in the environment only) is read from that \
+file. The command line wins. VXGATE_RUNTIME_DIR is where the control socket and the lock lie (/run/vxgate); \
+VXGATE_LOG is what is logged: error, warn, info (default), debug or trace.
+
+Datagrams are accepted from the peers, from the remotes of entries added by hand, and from --accept-from.
 
 Examples:
   vxgate up --peer 100.64.158.4 --peer 100.64.158.132 --address 10.225.194.171/9

@@ -28,7 +28,7 @@ use crate::failure::Failure;
 use ground::{GateKind, Ground};
 use steps::Steps;
 
-/// Set inside.
+/// Holds the process's number inside: the exec keeps it, and no other process can have set it right by chance.
 const MARK: &str = "VXGATE_LAB";
 
 /// How long anything in the lab may take to happen before it counts as failed.
@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The system refuses namespaces, the ground cannot be laid, or, with `--check`, a step did not hold.
 pub(crate) fn run(args: &LabArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    if env::var_os(MARK).is_none() {
+    if env::var(MARK).ok() != Some(std::process::id().to_string()) {
         return Err(enter());
     }
     lab(args, out).map_err(|error| Failure::failed("lab", format!("{error:#}")))?;
@@ -49,7 +49,13 @@ pub(crate) fn run(args: &LabArgs, out: &mut dyn Write) -> Result<(), Failure> {
 /// Starts this program again in namespaces of its own; returns only to say why it could not.
 fn enter() -> Failure {
     let mut command = Command::new("/proc/self/exe");
-    command.args(env::args_os().skip(1)).env(MARK, "1");
+    // What the caller's environment says of tunnels is about others than those of the lab.
+    for (variable, _) in
+        env::vars_os().filter(|(variable, _)| variable.as_encoded_bytes().starts_with(b"VXGATE_"))
+    {
+        command.env_remove(variable);
+    }
+    command.args(env::args_os().skip(1)).env(MARK, std::process::id().to_string());
     let unshare = Unshare { die_with_parent: false, ..Unshare::for_caller() };
     let error = unshare.exec(command);
     let hint = error.hint();

@@ -94,6 +94,9 @@ fn hangup_is_ignored() -> bool {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
+/// Events that are logged before signals and the control socket get their turn.
+const EVENTS_BEFORE_A_BREATH: u32 = 256;
+
 async fn tunnel(config: &UpConfig, signals: Signals, listener: &Listener) -> Result<(), UpError> {
     let started = now();
     let netlink = Netlink::open()?;
@@ -164,7 +167,11 @@ async fn watch(forwarder: &Forwarder) {
     let teller = Arc::clone(&news);
     forwarder.on_news(move || teller.notify_one());
     loop {
-        while let Some(event) = forwarder.poll_event() {
+        for looked in 1.. {
+            let Some(event) = forwarder.poll_event() else { break };
+            if looked % EVENTS_BEFORE_A_BREATH == 0 {
+                tokio::task::yield_now().await;
+            }
             match event {
                 Event::Learned { mac, dst } => tracing::debug!(%mac, %dst, "learned"),
                 Event::Moved { mac, from, to } => tracing::debug!(%mac, %from, %to, "moved"),

@@ -35,8 +35,6 @@ pub enum DropReason {
     StaticElsewhere,
     /// Congestion was marked on the outer header of a frame that cannot carry the mark (RFC 6040 section 4.2).
     Ecn,
-    /// The frame carries a datagram for our own VTEP: a tunnel within itself.
-    OwnVtep,
     /// No entry for the destination and no flood list.
     NoRemote,
     /// The frame with its outer headers is longer than the underlay carries.
@@ -49,7 +47,7 @@ pub enum DropReason {
     PortRefused,
     /// The underlay took no more.
     UnderlayFull,
-    /// No route to the remote, or it does not answer.
+    /// The underlay has no way to the remote, or our own address is gone.
     Unreachable,
     /// The underlay refused the datagram.
     UnderlayRefused,
@@ -70,7 +68,6 @@ impl DropReason {
         Self::InvalidSource,
         Self::StaticElsewhere,
         Self::Ecn,
-        Self::OwnVtep,
         Self::NoRemote,
         Self::TooBig,
         Self::BadSuperframe,
@@ -106,7 +103,6 @@ impl DropReason {
             Self::InvalidSource => "invalid-source",
             Self::StaticElsewhere => "static-elsewhere",
             Self::Ecn => "ecn",
-            Self::OwnVtep => "own-vtep",
             Self::NoRemote => "no-remote",
             Self::TooBig => "too-big",
             Self::BadSuperframe => "bad-superframe",
@@ -142,16 +138,13 @@ impl DropReason {
             Self::Ecn => {
                 "the underlay marked congestion on a frame whose sender does not understand the mark"
             }
-            Self::OwnVtep => {
-                "the frame carries a datagram for our own VTEP: the tunnel would run within itself"
-            }
             Self::NoRemote => "no entry for the destination MAC address and no peer to flood to",
             Self::TooBig => "the frame with its outer headers is longer than the underlay's MTU",
             Self::BadSuperframe => "the offload header of the frame does not fit its contents",
             Self::PortFull => "the overlay port did not take the frame in time",
             Self::PortRefused => "the overlay port refused the frame",
             Self::UnderlayFull => "the underlay's send buffer was full",
-            Self::Unreachable => "the underlay has no route to the remote, or the remote is down",
+            Self::Unreachable => "the underlay has no route to the remote, or our own outer address is gone",
             Self::UnderlayRefused => "the underlay refused to send the datagram",
         }
     }

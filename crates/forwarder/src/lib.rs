@@ -6,9 +6,8 @@
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::time::Duration;
-//! use vxgate_codec::{MacAddr, Vni};
-//! use vxgate_core::{Remote, Segment, SegmentConfig, Timestamp};
 //! use vxgate_forwarder::{Device, Forwarder, MemoryPort, MemoryUnderlay, OuterPolicy};
+//! use vxgate_forwarder::{MacAddr, Remote, Segment, SegmentConfig, Timestamp, Vni};
 //!
 //! let vni = Vni::new(10).ok_or("a VNI has 24 bits")?;
 //! let mut segment = Segment::new(SegmentConfig { vni, hash_key: 0x5eed, ..SegmentConfig::default() });
@@ -29,8 +28,26 @@
 //! # }
 //! ```
 //!
+//! The same over a TAP device and a UDP socket, both of which the caller may have opened elsewhere; the device is down and has no
+//! address until somebody gives it one:
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
+//! use vxgate_forwarder::{Forwarder, OuterPolicy, Segment, SegmentConfig, TapPort, UdpConfig, UdpUnderlay};
+//! use vxgate_forwarder::{Tap, TapOptions};
+//!
+//! let tap = Arc::new(Tap::open(&TapOptions::new("vxlan0"))?);
+//! let underlay = UdpUnderlay::bind(&UdpConfig::new("172.21.0.100:4789".parse()?))?;
+//! let segment = Segment::new(SegmentConfig::default()); // with a random `hash_key`, and peers
+//! let forwarder = Forwarder::spawn(segment, TapPort::new(tap), underlay, OuterPolicy::default())?;
+//! # forwarder.stop()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! A [`Port`] is where frames enter and leave the overlay, an [`Underlay`] carries datagrams to other VTEPs, and a
-//! [`Segment`](vxgate_core::Segment) decides. What is not supported: more than one segment over one underlay, more
+//! [`Segment`] decides. What is not supported: more than one segment over one underlay, more
 //! than one pair of threads.
 #![forbid(unsafe_code)]
 
@@ -57,3 +74,13 @@ pub use port::{Device, Frame, Port, PortRx, PortTx};
 pub use tap::{PlainTapPort, TapPort};
 pub use udp::{SOURCE_PORT_POOL, SourcePort, UdpConfig, UdpUnderlay};
 pub use underlay::{Datagram, Outer, Tally, Target, Underlay, UnderlayRx, UnderlayTx};
+
+// What an embedder needs of the crates below, so that this one is the only dependency to name.
+pub use vxgate_codec::{MacAddr, ReservedBits, Vni};
+pub use vxgate_core::{
+    ControlError, Counters, Counts, DropReason, EntryState, EntryView, Event, FloodLists, OverlayHalf,
+    PeerId, PeerView, Prefix, Remote, Segment, SegmentConfig, Timestamp,
+};
+pub use vxgate_offload::Work;
+pub use vxgate_sys::plain_tap::PlainTap;
+pub use vxgate_sys::tap::{Tap, TapError, TapOptions};

@@ -140,6 +140,10 @@ impl UdpUnderlay {
             })?;
             socket.join_multicast(*group, *link)?;
             receivers.push(Arc::new(socket));
+            // What goes to the group leaves where its members are: the routing table need not know.
+            for sender in senders.iter().filter(|_| *link != 0) {
+                sender.set_multicast_interface(*link)?;
+            }
         }
         let gathered = if receivers.len() > 1 { Some(gather(&receivers)?) } else { None };
         Ok(Self { main, receivers, gathered, senders, ports, dont_fragment: config.dont_fragment })

@@ -56,6 +56,31 @@ pub fn ipv4_header(header: &[u8]) -> u16 {
     !fold(add(add(0, before), after))
 }
 
+/// Where a checksum is summed from and where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChecksumAt {
+    /// Offset of the L4 header, in octets from the frame's first.
+    pub start: u16,
+    /// Offset of the checksum field, in octets from `start`.
+    pub offset: u16,
+}
+
+impl ChecksumAt {
+    /// Sums the frame from `start` to its end into the field, whatever stands before it being taken as the seed.
+    /// Does nothing where the field lies outside the frame.
+    pub fn finish(self, frame: &mut [u8]) {
+        let start = usize::from(self.start);
+        let field = start + usize::from(self.offset);
+        let Some(segment) = frame.get(start..) else { return };
+        let sum = !fold(add(0, segment));
+        // A UDP checksum of zero means "none" and goes out as its other form (RFC 768).
+        let sum = if sum == 0 { 0xffff } else { sum };
+        if let Some(field) = frame.get_mut(field..field + 2) {
+            field.copy_from_slice(&sum.to_be_bytes());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

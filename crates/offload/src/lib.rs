@@ -21,6 +21,7 @@ mod split;
 mod virtio;
 mod work;
 
+pub use checksum::ChecksumAt;
 pub use split::{Split, SplitKind};
 pub use virtio::{VIRTIO_NET_HEADER_OCTETS, VirtioNetHeader};
-pub use work::{ChecksumAt, Work, WorkError};
+pub use work::{Work, WorkError};

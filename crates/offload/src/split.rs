@@ -7,9 +7,8 @@
 use vxgate_codec::layers::protocol::{TCP, UDP};
 use vxgate_codec::layers::{Fragment, IpVersion, Layers};
 
-use crate::checksum;
+use crate::checksum::{self, ChecksumAt};
 use crate::virtio::VirtioNetHeader;
-use crate::work::ChecksumAt;
 
 /// TCP flags that belong to the first or the last segment only (RFC 9293, section 3.1).
 const CWR: u8 = 0x80;
@@ -81,12 +80,6 @@ impl Split {
             .saturating_sub(usize::from(self.payload))
             .div_ceil(usize::from(self.segment_octets))
             .max(1)
-    }
-
-    /// Octets of the largest segment's frame.
-    #[must_use]
-    pub fn largest(&self, frame_octets: usize) -> usize {
-        frame_octets.min(usize::from(self.payload) + usize::from(self.segment_octets))
     }
 
     /// Where the checksum of the superframe and of each segment stands.

@@ -1,6 +1,7 @@
 //! `struct virtio_net_hdr`: what a TAP says, and is told, about a frame (include/uapi/linux/virtio_net.h).
 //!
-//! Fields are little-endian, as `vxgate_sys::tap` asks for at open (TUNSETVNETLE), on hosts of either octet order.
+//! Fields are little-endian: the octet order of a TAP on little-endian hosts, and what `vxgate_sys::tap` asks for on others
+//! (TUNSETVNETLE).
 
 /// Length of the header in octets, without the `num_buffers` field that a TAP ignores.
 pub const VIRTIO_NET_HEADER_OCTETS: usize = 10;

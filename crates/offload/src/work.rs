@@ -5,7 +5,7 @@ use core::fmt;
 use vxgate_codec::layers::protocol::{TCP, UDP};
 use vxgate_codec::layers::{Fragment, Ip, Layers};
 
-use crate::checksum;
+use crate::checksum::{self, ChecksumAt};
 use crate::split::{Split, SplitKind};
 use crate::virtio::VirtioNetHeader;
 
@@ -18,31 +18,6 @@ pub enum Work {
     Checksum(ChecksumAt),
     /// Cutting into segments, each with its own checksum.
     Split(Split),
-}
-
-/// Where a checksum is summed from and where it goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChecksumAt {
-    /// Offset of the L4 header, in octets from the frame's first.
-    pub start: u16,
-    /// Offset of the checksum field, in octets from `start`.
-    pub offset: u16,
-}
-
-impl ChecksumAt {
-    /// Sums the frame from `start` to its end into the field, whatever stands before it being taken as the seed.
-    /// Does nothing where the field lies outside the frame.
-    pub fn finish(self, frame: &mut [u8]) {
-        let start = usize::from(self.start);
-        let field = start + usize::from(self.offset);
-        let Some(segment) = frame.get(start..) else { return };
-        let sum = !checksum::fold(checksum::add(0, segment));
-        // A UDP checksum of zero means "none" and goes out as its other form (RFC 768).
-        let sum = if sum == 0 { 0xffff } else { sum };
-        if let Some(field) = frame.get_mut(field..field + 2) {
-            field.copy_from_slice(&sum.to_be_bytes());
-        }
-    }
 }
 
 /// Why a virtio header does not fit the frame behind it.

@@ -44,7 +44,7 @@ pub(crate) fn variable(option: &str) -> &str {
 /// Options that take many values: in a variable, separated by commas or white space.
 const LISTS: &[&str] = &["peer", "address", "route", "accept-from"];
 
-/// Longest file behind a `file:PATH`, in octets: far above 1024 peers with comments to spare.
+/// Longest file behind a `file:PATH`, in octets: far above 1024 peers.
 const MAX_FILE_OCTETS: u64 = 64 * 1024;
 
 /// The layer of options that this process's environment says.

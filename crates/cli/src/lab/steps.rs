@@ -245,7 +245,9 @@ impl<'a> Steps<'a> {
                 host.path().display()
             )?;
         }
-        writeln!(self.out, "  and there, as `you`:  ping {DEVICE}    vxgate    vxgate fdb show")?;
+        let vxgate =
+            std::env::current_exe().map_or_else(|_| "vxgate".to_owned(), |path| path.display().to_string());
+        writeln!(self.out, "  and there, as `you`:  ping {DEVICE}    {vxgate}    {vxgate} fdb show")?;
         self.out.flush()
     }
 
