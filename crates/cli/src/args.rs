@@ -179,6 +179,9 @@ pub(crate) struct InitArgs {
     /// Stay in the foreground, as `up` does
     #[arg(long)]
     pub(crate) foreground: bool,
+    /// With --foreground: leave the caller, as the process that `init` starts does.
+    #[arg(long, hide = true, requires = "foreground")]
+    pub(crate) detached: bool,
     /// The script's words, as `help` has them.
     #[arg(
         help = "PHY_IF PHY_ADDR VXLAN_IF VXLAN_ADDR NETMASK [VNI] PEER...",

@@ -29,7 +29,7 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
             let options = options.over(environment::from_environment()?);
             let config = UpConfig::new(options)
                 .map_err(|error| Failure::config(&error, |option| format!("up: --{option}")))?;
-            up::run(config)
+            up::run(config, || {})
         }
         Some(Command::Down { words }) => {
             let dev = args::parse_device("down", &words)?;

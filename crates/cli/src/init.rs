@@ -1,27 +1,36 @@
 //! `vxgate init`: the Gate's init script, its arguments and its manner.
 //!
 //! ```text
-//! init ──spawn──► init --foreground = up          the daemon, in a process group of its own
-//!   │◄── its exit, or its control socket's answer ──┘
+//! init ──spawn──► init --foreground --detached = up      the daemon, in a session of its own
+//!   │◄── what it says, until it is up ────────────────┤
+//!   │◄── its exit, or its control socket's answer ────┘
 //!   └─► returns, as a line of /etc/rc.local must
 //! ```
+//!
+//! The daemon keeps nothing of its caller's but a standard error that is a file, as rc.local's log is: whoever reads a
+//! pipe to its end gets the end when init returns, and a terminal closes.
 
-use std::io::Write;
+use std::env;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::fs::{FileType, fstat};
+use rustix::process::{Pid, Signal, kill_process, setsid};
 use vxgate_gate::InitArguments;
+use vxgate_sys::inheritance::close_on_exec_above_stderr;
 
 use crate::args::InitArgs;
 use crate::args::environment;
 use crate::args::up::UpOptions;
 use crate::config::UpConfig;
 use crate::control::client::Client;
-use crate::control::runtime_dir::RuntimeDir;
+use crate::control::runtime_dir::{self, RuntimeDir};
 use crate::failure::Failure;
 use crate::up;
 
@@ -34,19 +43,63 @@ const ATTEMPTS: u32 = 1500;
 /// Brings up the tunnel that these arguments ask for.
 pub(crate) fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let config = config(&args.arguments)?;
-    if args.foreground {
-        return up::run(config);
+    if args.detached {
+        detach().map_err(|error| Failure::failed("init: leave the caller", error))?;
+        return up::run(config, leave_stderr);
     }
-    let mut daemon = Command::new("/proc/self/exe");
-    daemon.arg0("vxgate").args(["init", "--foreground"]).args(&args.arguments);
-    // It outlives this terminal's Ctrl-C and this process's standard output; its log goes where our errors go.
-    daemon.process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
-    let daemon = daemon.spawn().map_err(|error| Failure::failed("init: start the daemon", error))?;
+    if args.foreground {
+        return up::run(config, || {});
+    }
+    let mut daemon =
+        spawn(&args.arguments).map_err(|error| Failure::failed("init: start the daemon", error))?;
     let pid = daemon.id();
-    wait_up(daemon, &config)?;
+    let said = daemon.stderr.take().map(|mut said| {
+        // Where our own errors go nowhere, neither do its.
+        thread::spawn(move || io::copy(&mut said, &mut io::stderr()).map(drop))
+    });
+    let came_up = wait_up(daemon, &config);
+    // It has ended, or left the pipe before it answered: what it said has an end. After any other failure it may not.
+    if let Some(said) = said.filter(|_| came_up.as_ref().err().is_none_or(Failure::is_silent)) {
+        // What cannot be copied has nobody to be told to.
+        let _ = said.join();
+    }
+    came_up?;
     let dev = &config.dev;
     writeln!(out, "{dev} is up (pid {pid}): `vxgate show {dev}` shows it, `vxgate down {dev}` takes it down")
         .map_err(|error| Failure::output(&error))
+}
+
+/// Starts the daemon with nothing of ours but, where it is a file, our standard error.
+fn spawn(arguments: &[String]) -> io::Result<Child> {
+    let mut daemon = Command::new("/proc/self/exe");
+    daemon.arg0("vxgate").args(["init", "--foreground", "--detached"]).args(arguments);
+    // It leaves the working directory, to which the path may be relative.
+    let dir = std::path::absolute(RuntimeDir::from_environment().path())?;
+    daemon.env(runtime_dir::VARIABLE, dir).stdin(Stdio::null()).stdout(Stdio::null());
+    daemon.stderr(if stderr_is_file() { Stdio::inherit() } else { Stdio::piped() });
+    // A kernel without the call leaves what our caller left open.
+    let _ = close_on_exec_above_stderr();
+    daemon.spawn()
+}
+
+fn stderr_is_file() -> bool {
+    fstat(io::stderr()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+}
+
+/// Outlives the caller's terminal and keeps no file system busy.
+fn detach() -> io::Result<()> {
+    setsid()?;
+    env::set_current_dir("/")
+}
+
+/// Lets go of the pipe to init, which has heard enough. What is logged from here on goes nowhere, unless to a file.
+fn leave_stderr() {
+    if stderr_is_file() {
+        return;
+    }
+    let null = OpenOptions::new().write(true).open("/dev/null");
+    // Without a /dev/null there is nothing better than the pipe.
+    let _ = null.map(|null| rustix::stdio::dup2_stderr(null.as_fd()));
 }
 
 /// What the script's arguments and the environment ask for; the arguments win.

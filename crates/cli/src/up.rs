@@ -35,11 +35,11 @@ use plan::Plan;
 use serve::{About, Tenant};
 use tunnel::Tunnel;
 
-/// Runs the tunnel until it is told to end.
+/// Runs the tunnel until it is told to end; calls `is_up` when it is up and before anybody can ask it.
 ///
 /// # Errors
 /// It did not come up, or it ended by itself. Nothing is left of it in either case.
-pub(crate) fn run(config: UpConfig) -> Result<(), Failure> {
+pub(crate) fn run(config: UpConfig, is_up: impl FnOnce()) -> Result<(), Failure> {
     let what = format!("tunnel {}", config.dev);
     log_to_stderr();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -50,7 +50,7 @@ pub(crate) fn run(config: UpConfig) -> Result<(), Failure> {
     // The lock comes next: what follows would otherwise be in the way of a tunnel that runs.
     let listener = Listener::bind(&RuntimeDir::from_environment(), &config.dev)
         .map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
-    let ended = runtime.block_on(tunnel(&config, signals, &listener));
+    let ended = runtime.block_on(tunnel(&config, signals, &listener, is_up));
     ended.map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))
 }
 
@@ -97,7 +97,12 @@ fn hangup_is_ignored() -> bool {
 /// Events that are logged before signals and the control socket get their turn.
 const EVENTS_BEFORE_A_BREATH: u32 = 256;
 
-async fn tunnel(config: &UpConfig, signals: Signals, listener: &Listener) -> Result<(), UpError> {
+async fn tunnel(
+    config: &UpConfig,
+    signals: Signals,
+    listener: &Listener,
+    is_up: impl FnOnce(),
+) -> Result<(), UpError> {
     let started = now();
     let netlink = Netlink::open()?;
     let plan = Plan::make(&netlink, config).await?;
@@ -121,6 +126,7 @@ async fn tunnel(config: &UpConfig, signals: Signals, listener: &Listener) -> Res
         down: Notify::new(),
     });
     announce(config, &plan, &tunnel, started.elapsed());
+    is_up();
 
     let reason = tokio::select! {
         signal = signals.first() => signal,
@@ -209,6 +215,8 @@ fn log_to_stderr() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("VXGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    // A log that nobody takes is no reason to end, and telling of it on standard error would be one: that panics.
+    let log = log.log_internal_errors(false);
     // One who set a subscriber already wants that one.
     let _ = log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init();
 }

@@ -12,6 +12,7 @@ pub mod counting_allocator;
 pub mod epoll;
 pub mod eventfd;
 pub mod icmp;
+pub mod inheritance;
 pub mod interface;
 pub mod namespace;
 pub mod packet;

@@ -141,3 +141,54 @@ fn who_reads_inits_output_to_its_end_gets_an_end() {
         assert_eq!(ground.vxgate("down").code, Some(0));
     });
 }
+
+#[test]
+fn who_reads_inits_errors_too_gets_them_and_an_end() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::with_gate();
+        let _undo = Undo(&ground.you);
+        for script in ["told=$(\"$0\" init \"$@\" 2>&1); echo \"$told\"", "\"$0\" init \"$@\" 2>&1 | cat"] {
+            let mut shell = ground.you.command("/bin/sh");
+            // A descriptor of the caller's own goes to nobody either.
+            shell.args(["-c", &format!("exec 7</dev/zero; {script}"), VXGATE]).args(LINES[5].split(' '));
+            let ended = Ended::of(shell);
+            let told = ended.stdout;
+            assert!(
+                told.contains(" is up: VNI 10") && told.contains("\nvxlan0 is up (pid "),
+                "{script}: {told}"
+            );
+            assert!(ground.answers(), "{script}");
+
+            let pid = ground.show()["pid"].to_string();
+            let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).unwrap();
+            for (name, target) in
+                [("cwd", "/"), ("fd/0", "/dev/null"), ("fd/1", "/dev/null"), ("fd/2", "/dev/null")]
+            {
+                assert_eq!(link(name).to_str(), Some(target), "{script}: {name}");
+            }
+            let kept = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+            let kept: Vec<_> = kept.filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
+            assert!(!kept.iter().any(|target| target.ends_with("dev/zero")), "{script}: {kept:?}");
+            // proc_pid_stat(5): process id, name, state, parent, group, session.
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            assert_eq!(stat.split(' ').nth(5), Some(pid.as_str()), "{script}: {stat}");
+
+            // What it logs now has no reader, and is no reason to end.
+            assert_eq!(ground.vxgate("peer add 100.64.158.133").code, Some(0));
+            assert!(ground.answers(), "{script}");
+            assert_eq!(ground.vxgate("down").code, Some(0));
+        }
+        // What is relative stays where it was meant.
+        let mut command = ground.command(&format!("init {}", LINES[5]));
+        command.current_dir("/run").env("VXGATE_RUNTIME_DIR", "here");
+        let ended = Ended::of(command);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(fs::exists("/run/here/vxlan0.sock").unwrap());
+        let mut down = ground.command("down");
+        down.env("VXGATE_RUNTIME_DIR", "/run/here");
+        assert_eq!(Ended::of(down).code, Some(0));
+    });
+}

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
@@ -282,6 +283,16 @@ fn a_runtime_directory_that_cannot_be_written_is_named() {
         fs::create_dir("/run/full").unwrap();
         mount("none", "/run/full", "tmpfs", MountFlags::empty(), Some(c"nr_inodes=1")).unwrap();
         refused("/run/full", "/run/full/vxlan0.lock: No space left on device");
+        // Root without the capability to pass over permissions is a user like any other.
+        let Some(setpriv) = setpriv() else { return };
+        fs::create_dir("/run/locked").unwrap();
+        fs::set_permissions("/run/locked", fs::Permissions::from_mode(0o500)).unwrap();
+        let mut command = ground.you.command(&setpriv);
+        command.args(["--bounding-set", "-all", "--inh-caps", "-all", VXGATE]).args(UP.split(' '));
+        command.env("VXGATE_RUNTIME_DIR", "/run/locked/deeper");
+        let message = "vxgate: tunnel vxlan0: /run/locked/deeper: Permission denied";
+        let hint = "hint: run as root, or set VXGATE_RUNTIME_DIR to a directory that you may write to";
+        ground.refused_command(command, 1, message, hint);
     });
 }
 

@@ -86,6 +86,9 @@ impl BindError {
             Self::Running { dev, .. } => {
                 format!("`vxgate down {dev}` ends it; another --dev or another {VARIABLE} makes a second one")
             }
+            Self::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                format!("run as root, or set {VARIABLE} to a directory that you may write to")
+            }
             Self::Io { .. } => format!("{VARIABLE} names a directory that you may write to"),
         }
     }
