@@ -244,6 +244,43 @@ fn addresses_and_routes_that_collide_or_make_a_loop_are_refused() {
 }
 
 #[test]
+fn an_address_whose_network_another_link_shares_is_told() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::lay();
+        ground.you.address("lo", "172.30.0.1/32").unwrap();
+        ground.you.address("lo", "127.5.0.1/16").unwrap();
+        for (line, notice) in [
+            (
+                "up --peer 172.21.0.1 --address 172.16.0.9/12",
+                "172.21.0.0/24 of eth0 lies inside 172.16.0.0/12: what is there is reached by eth0 and not through \
+                 the tunnel",
+            ),
+            (
+                "up --peer 100.64.158.4 --address 172.21.0.9/28",
+                "172.21.0.0/24 of eth0 holds 172.21.0.0/28: what was reached there by eth0 now goes into the tunnel",
+            ),
+        ] {
+            let daemon = ground.up(line);
+            let log = daemon.log();
+            assert!(log.contains(notice), "{line}: {log}");
+            // Neither an address that stands alone nor loopback's claims a neighbour.
+            assert_eq!(log.matches(" of ").count(), 1, "{line}: {log}");
+            daemon.stop();
+        }
+        for line in
+            ["up --peer 100.64.158.4 --address fe80::9/10", "up --peer 100.64.158.4 --address 10.0.0.1/8"]
+        {
+            let daemon = ground.up(line);
+            assert!(!daemon.log().contains(" of "), "{line}: {}", daemon.log());
+            daemon.stop();
+        }
+    });
+}
+
+#[test]
 fn an_underlay_too_small_for_the_headers_is_refused() {
     isolated!(|| {
         if missing() {
