@@ -244,6 +244,26 @@ fn addresses_and_routes_that_collide_or_make_a_loop_are_refused() {
 }
 
 #[test]
+fn a_route_whose_prefix_is_left_out_is_told() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::lay();
+        let daemon =
+            ground.up(&format!("{UP} --address fd00::1/64 --route 10.1.0.0,10.1.0.5,10.2.0.0/16,fd01::"));
+        let log = daemon.log();
+        for notice in
+            ["--route 10.1.0.0 is taken as 10.1.0.0/32, one address", "--route fd01:: is taken as fd01::/128"]
+        {
+            assert!(log.contains(notice), "{log}");
+        }
+        assert_eq!(log.matches("is taken as").count(), 2, "{log}");
+        daemon.stop();
+    });
+}
+
+#[test]
 fn an_address_whose_network_another_link_shares_is_told() {
     isolated!(|| {
         if missing() {
@@ -360,8 +380,15 @@ fn what_the_kernel_refuses_half_way_is_undone() {
         ground.refused(
             &format!("{UP} --route 10.99.0.0/16"),
             1,
-            "vxgate: tunnel vxlan0: cannot add route 10.99.0.0/16",
-            "10.99.0.0/16",
+            "vxgate: tunnel vxlan0: cannot add route 10.99.0.0/16: this host has one already, via 172.21.0.1 dev eth0",
+            "ip route del 10.99.0.0/16",
+        );
+        ground.you.route("2001:db8:99::/48", "2001:db8:21::1").unwrap();
+        ground.refused(
+            &format!("{UP} --address fd00::1/64 --route 2001:db8:99::/48"),
+            1,
+            "vxgate: tunnel vxlan0: cannot add route 2001:db8:99::/48: this host has one already, via 2001:db8:21::1 dev eth0",
+            "leave --route 2001:db8:99::/48 out",
         );
         ground.you.sysctl("net/ipv6/conf/default/disable_ipv6", "1").unwrap();
         ground.refused(
