@@ -407,16 +407,19 @@ fn what_the_kernel_refuses_half_way_is_undone() {
 fn a_wrong_command_line_touches_nothing() {
     isolated!(|| {
         let ground = Ground::lay();
-        for line in [
-            "up --vni -1",
-            "up --peer host",
-            "up --mtu 67",
-            "up extra",
-            "up --route 10.0.0.1/8 --peer",
-            "--up",
-        ] {
+        for line in ["up --peer host", "up --mtu 67", "up extra", "up --route 10.0.0.1/8 --peer", "--up"] {
             ground.refused(line, 2, "vxgate: ", "");
         }
+        // What is not there and what is too small are named with what is allowed.
+        for (line, message) in [
+            ("fdb add", "vxgate: fdb add: ADDR is missing: a MAC address"),
+            ("up --ageing -1", "vxgate: up: --ageing \"-1\": "),
+            ("up --vni -1", "vxgate: up: --vni \"-1\": a VNI is a whole number"),
+            ("up --ttl -1", "vxgate: up: --ttl \"-1\": "),
+        ] {
+            ground.refused(line, 2, message, "--help");
+        }
+        assert!(ground.vxgate("up --help").stdout.contains("--ttl <auto|inherit|N>"));
     });
 }
 
