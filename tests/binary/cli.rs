@@ -118,10 +118,10 @@ fn a_wrong_command_line_exits_with_2_and_a_line_that_names_the_argument_and_what
         ),
         ("down a b", "vxgate: down: \"b\": allowed are dev DEV"),
         ("show a/b", "vxgate: show: dev \"a/b\": a device's name is 1 to 15 octets"),
-        ("fdb add", "vxgate: fdb add: ADDR: is missing: a MAC address"),
+        ("fdb add", "vxgate: fdb add: ADDR is missing: a MAC address"),
         ("fdb add 02:00:00:00:00:01 dst host", "vxgate: fdb add: dst \"host\": an IPv4 or IPv6 address"),
         ("fdb flush fast", "vxgate: fdb flush: \"fast\": allowed are dev DEV"),
-        ("peer add", "vxgate: peer add: IP: is missing: the peer's outer address"),
+        ("peer add", "vxgate: peer add: IP is missing: the peer's outer address"),
         ("lab --fast", "vxgate: lab: \"--fast\": no such argument"),
         ("completions dos", "vxgate: completions: <SHELL> \"dos\": allowed are bash"),
     ] {

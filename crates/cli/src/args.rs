@@ -199,6 +199,9 @@ pub(crate) fn command() -> clap::Command {
             return verb;
         }
         verb.mut_args(|arg| {
+            // A number below zero is a value, which its option refuses by saying what is allowed.
+            let negative = arg.get_action().takes_values();
+            let arg = arg.allow_negative_numbers(negative);
             let variable = VARIABLES.iter().find(|(option, _)| arg.get_long() == Some(*option));
             let Some((_, variable)) = variable else { return arg };
             let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();

@@ -254,6 +254,12 @@ fn routes(
         if kept.contains(&network) {
             return Err(ConfigError::RouteTwice { network });
         }
+        if looks_like_a_network(network) {
+            notices.push(format!(
+                "--route {} is taken as {network}, one address: a network is written with its prefix",
+                network.addr()
+            ));
+        }
         if let Some(address) = addresses.iter().find(|address| address.trunc() == network) {
             notices.push(format!("--route {network} is what --address {address} routes already"));
         } else {
@@ -261,6 +267,15 @@ fn routes(
         }
     }
     Ok(kept)
+}
+
+/// Whether this one address ends as a network's does: its prefix was left out, most likely.
+fn looks_like_a_network(network: IpNet) -> bool {
+    let ends_in_zero = match network.addr() {
+        IpAddr::V4(ip) => ip.octets()[3] == 0,
+        IpAddr::V6(ip) => ip.segments()[7] == 0,
+    };
+    ends_in_zero && network.prefix_len() == network.max_prefix_len()
 }
 
 /// Why no host has this outer address.

@@ -7,8 +7,8 @@
 //!   └─► returns, as a line of /etc/rc.local must
 //! ```
 //!
-//! The daemon keeps nothing of its caller's but a standard error that is a file, as rc.local's log is: whoever reads a
-//! pipe to its end gets the end when init returns, and a terminal closes.
+//! The daemon keeps nothing of its caller's but a standard error that is a file, as rc.local's log is, or the journal:
+//! whoever reads a pipe to its end gets the end when init returns, and a terminal closes.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -69,21 +69,26 @@ pub(crate) fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
         .map_err(|error| Failure::output(&error))
 }
 
-/// Starts the daemon with nothing of ours but, where it is a file, our standard error.
+/// Starts the daemon with nothing of ours but, where it is a log, our standard error.
 fn spawn(arguments: &[String]) -> io::Result<Child> {
     let mut daemon = Command::new("/proc/self/exe");
     daemon.arg0("vxgate").args(["init", "--foreground", "--detached"]).args(arguments);
     // It leaves the working directory, to which the path may be relative.
     let dir = std::path::absolute(RuntimeDir::from_environment().path())?;
     daemon.env(runtime_dir::VARIABLE, dir).stdin(Stdio::null()).stdout(Stdio::null());
-    daemon.stderr(if stderr_is_file() { Stdio::inherit() } else { Stdio::piped() });
+    daemon.stderr(if stderr_is_log() { Stdio::inherit() } else { Stdio::piped() });
     // A kernel without the call leaves what our caller left open.
     let _ = close_on_exec_above_stderr();
     daemon.spawn()
 }
 
-fn stderr_is_file() -> bool {
-    fstat(io::stderr()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+/// Whether standard error is a log that may be kept: a file, or the journal by what it says of itself (systemd.exec(5),
+/// `JOURNAL_STREAM`). Nobody waits for the end of either.
+fn stderr_is_log() -> bool {
+    let Ok(stat) = fstat(io::stderr()) else { return false };
+    let journal = env::var("JOURNAL_STREAM").unwrap_or_default();
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        || journal == format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
 /// Outlives the caller's terminal and keeps no file system busy.
@@ -92,9 +97,9 @@ fn detach() -> io::Result<()> {
     env::set_current_dir("/")
 }
 
-/// Lets go of the pipe to init, which has heard enough. What is logged from here on goes nowhere, unless to a file.
+/// Lets go of the pipe to init, which has heard enough. What is logged from here on goes nowhere, unless to a log.
 fn leave_stderr() {
-    if stderr_is_file() {
+    if stderr_is_log() {
         return;
     }
     let null = OpenOptions::new().write(true).open("/dev/null");

@@ -42,8 +42,45 @@ pub(crate) fn run(args: &LabArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if env::var(MARK).ok() != Some(std::process::id().to_string()) {
         return Err(enter());
     }
-    lab(args, out).map_err(|error| Failure::failed("lab", format!("{error:#}")))?;
-    Ok(())
+    let mut out = Output { out, error: None };
+    let shown = lab(args, &mut out);
+    match (shown, out.error) {
+        (Ok(()), _) => Ok(()),
+        // Where nobody takes what is printed, the steps have nothing to add.
+        (Err(_), Some(error)) => Err(Failure::output(&error)),
+        (Err(error), None) => Err(Failure::failed("lab", format!("{error:#}"))),
+    }
+}
+
+/// Standard output that remembers why it took no more: among the errors of the steps its own is one of many.
+struct Output<'a> {
+    out: &'a mut dyn Write,
+    error: Option<io::Error>,
+}
+
+impl Output<'_> {
+    fn noted<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| {
+            let kind = error.kind();
+            // A write that a signal interrupts is made again.
+            if kind != io::ErrorKind::Interrupted {
+                self.error = Some(error);
+            }
+            kind.into()
+        })
+    }
+}
+
+impl Write for Output<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(octets);
+        self.noted(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.out.flush();
+        self.noted(flushed)
+    }
 }
 
 /// Starts this program again in namespaces of its own; returns only to say why it could not.

@@ -1,7 +1,10 @@
 //! `vxgate init`: the Gate's own script, as /etc/rc.local runs it.
 
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::net::UnixStream;
 
 use vxgate_testbed::{Host, eventually, isolated};
 
@@ -38,7 +41,7 @@ fn every_shape_and_mask_returns_with_the_tunnel_up_and_down_ends_it() {
         let before = Traces::of(&ground.you);
         let _undo = Undo(&ground.you);
         for line in LINES {
-            // The daemon logs to where init's errors go, as long as it lives: a file ends for a reader, a pipe does not.
+            // The daemon logs to where init's errors go, as long as it lives, where that is a file.
             let mut init = ground.command(&format!("init {line}"));
             init.stderr(File::create("/run/log").unwrap());
             let init = init.output().unwrap();
@@ -190,5 +193,33 @@ fn who_reads_inits_errors_too_gets_them_and_an_end() {
         let mut down = ground.command("down");
         down.env("VXGATE_RUNTIME_DIR", "/run/here");
         assert_eq!(Ended::of(down).code, Some(0));
+    });
+}
+
+#[test]
+fn the_journal_stays_its_log_and_no_other_socket_does() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::with_gate();
+        let _undo = Undo(&ground.you);
+        for is_journal in [true, false] {
+            let (mut journal, stderr) = UnixStream::pair().unwrap();
+            let stderr = OwnedFd::from(stderr);
+            let stat = File::from(stderr.try_clone().unwrap()).metadata().unwrap();
+            let mut init = ground.command(&format!("init {}", LINES[5]));
+            init.stderr(stderr);
+            if is_journal {
+                init.env("JOURNAL_STREAM", format!("{}:{}", stat.dev(), stat.ino()));
+            }
+            assert_eq!(init.output().unwrap().status.code(), Some(0));
+            drop(init);
+            assert_eq!(ground.vxgate("down").code, Some(0));
+            // It ends with the daemon, or with init.
+            let mut log = String::new();
+            journal.read_to_string(&mut log).unwrap();
+            assert!(log.contains(" is up: ") && log.contains("ending") == is_journal, "{is_journal}: {log}");
+        }
     });
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -100,6 +101,31 @@ fn ctrl_c_at_any_moment_leaves_no_process_behind() {
             let gone = eventually(PATIENCE, || living().0.is_empty());
             assert!(gone, "{args} after {milliseconds} ms ({status}): {:?}: {log}", living());
         }
+    });
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error_and_a_full_disk_is_one() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let mut command = marked(lab(""));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("vxgate lab: "), "{line}");
+        let ended = child.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!((ended.status.code(), told.as_ref()), (Some(0), ""));
+        assert!(eventually(PATIENCE, || living().0.is_empty()), "{:?}", living());
+
+        let mut command = marked(lab(""));
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let ended = command.stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{told}");
+        assert!(told.starts_with("vxgate: standard output: No space left on device"), "{told}");
     });
 }
 

@@ -244,6 +244,63 @@ fn addresses_and_routes_that_collide_or_make_a_loop_are_refused() {
 }
 
 #[test]
+fn a_route_whose_prefix_is_left_out_is_told() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::lay();
+        let daemon =
+            ground.up(&format!("{UP} --address fd00::1/64 --route 10.1.0.0,10.1.0.5,10.2.0.0/16,fd01::"));
+        let log = daemon.log();
+        for notice in
+            ["--route 10.1.0.0 is taken as 10.1.0.0/32, one address", "--route fd01:: is taken as fd01::/128"]
+        {
+            assert!(log.contains(notice), "{log}");
+        }
+        assert_eq!(log.matches("is taken as").count(), 2, "{log}");
+        daemon.stop();
+    });
+}
+
+#[test]
+fn an_address_whose_network_another_link_shares_is_told() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::lay();
+        ground.you.address("lo", "172.30.0.1/32").unwrap();
+        ground.you.address("lo", "127.5.0.1/16").unwrap();
+        for (line, notice) in [
+            (
+                "up --peer 172.21.0.1 --address 172.16.0.9/12",
+                "172.21.0.0/24 of eth0 lies inside 172.16.0.0/12: what is there is reached by eth0 and not through \
+                 the tunnel",
+            ),
+            (
+                "up --peer 100.64.158.4 --address 172.21.0.9/28",
+                "172.21.0.0/24 of eth0 holds 172.21.0.0/28: what was reached there by eth0 now goes into the tunnel",
+            ),
+        ] {
+            let daemon = ground.up(line);
+            let log = daemon.log();
+            assert!(log.contains(notice), "{line}: {log}");
+            // Neither an address that stands alone nor loopback's claims a neighbour.
+            assert_eq!(log.matches(" of ").count(), 1, "{line}: {log}");
+            daemon.stop();
+        }
+        for line in
+            ["up --peer 100.64.158.4 --address fe80::9/10", "up --peer 100.64.158.4 --address 10.0.0.1/8"]
+        {
+            let daemon = ground.up(line);
+            assert!(!daemon.log().contains(" of "), "{line}: {}", daemon.log());
+            daemon.stop();
+        }
+    });
+}
+
+#[test]
 fn an_underlay_too_small_for_the_headers_is_refused() {
     isolated!(|| {
         if missing() {
@@ -323,8 +380,15 @@ fn what_the_kernel_refuses_half_way_is_undone() {
         ground.refused(
             &format!("{UP} --route 10.99.0.0/16"),
             1,
-            "vxgate: tunnel vxlan0: cannot add route 10.99.0.0/16",
-            "10.99.0.0/16",
+            "vxgate: tunnel vxlan0: cannot add route 10.99.0.0/16: this host has one already, via 172.21.0.1 dev eth0",
+            "ip route del 10.99.0.0/16",
+        );
+        ground.you.route("2001:db8:99::/48", "2001:db8:21::1").unwrap();
+        ground.refused(
+            &format!("{UP} --address fd00::1/64 --route 2001:db8:99::/48"),
+            1,
+            "vxgate: tunnel vxlan0: cannot add route 2001:db8:99::/48: this host has one already, via 2001:db8:21::1 dev eth0",
+            "leave --route 2001:db8:99::/48 out",
         );
         ground.you.sysctl("net/ipv6/conf/default/disable_ipv6", "1").unwrap();
         ground.refused(
@@ -343,16 +407,19 @@ fn what_the_kernel_refuses_half_way_is_undone() {
 fn a_wrong_command_line_touches_nothing() {
     isolated!(|| {
         let ground = Ground::lay();
-        for line in [
-            "up --vni -1",
-            "up --peer host",
-            "up --mtu 67",
-            "up extra",
-            "up --route 10.0.0.1/8 --peer",
-            "--up",
-        ] {
+        for line in ["up --peer host", "up --mtu 67", "up extra", "up --route 10.0.0.1/8 --peer", "--up"] {
             ground.refused(line, 2, "vxgate: ", "");
         }
+        // What is not there and what is too small are named with what is allowed.
+        for (line, message) in [
+            ("fdb add", "vxgate: fdb add: ADDR is missing: a MAC address"),
+            ("up --ageing -1", "vxgate: up: --ageing \"-1\": "),
+            ("up --vni -1", "vxgate: up: --vni \"-1\": a VNI is a whole number"),
+            ("up --ttl -1", "vxgate: up: --ttl \"-1\": "),
+        ] {
+            ground.refused(line, 2, message, "--help");
+        }
+        assert!(ground.vxgate("up --help").stdout.contains("--ttl <auto|inherit|N>"));
     });
 }
 

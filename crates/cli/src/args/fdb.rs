@@ -344,8 +344,8 @@ mod tests {
         let flush: Parse = |words| parse_flush(words).map(drop);
         let show: Parse = |words| parse_show(words).map(drop);
         for (parse, line, message) in [
-            (add, "", "fdb add: ADDR: is missing: a MAC address"),
-            (add, "02:00:00:00:00:01", "fdb add: dst: is missing: dst IP"),
+            (add, "", "fdb add: ADDR is missing: a MAC address"),
+            (add, "02:00:00:00:00:01", "fdb add: dst is missing: dst IP"),
             (add, "02:00:00:00:00", "ADDR \"02:00:00:00:00\": a MAC address is six pairs"),
             (add, "02:00:00:00:00:01 dst", "dst: a value is missing"),
             (add, "02:00:00:00:00:01 dst host", "dst \"host\": an IPv4 or IPv6 address"),
@@ -363,7 +363,7 @@ mod tests {
             (add, "02:00:00:00:00:01 dst 10.0.0.1 master", "\"master\": vxgate's device is no bridge"),
             (add, "02:00:00:00:00:01 dst 10.0.0.1 via eth0", "\"via\": the route to the remote"),
             (add, "02:00:00:00:00:01 dst 10.0.0.1 blah", "\"blah\": allowed are ADDR, dev DEV"),
-            (del, "", "fdb del: ADDR: is missing"),
+            (del, "", "fdb del: ADDR is missing"),
             (flush, "dynamc", "fdb flush: \"dynamc\": allowed are dev DEV"),
             (flush, "dynamic nodynamic", "fdb flush: states: no entry can match"),
             (flush, "vlan 7", "\"vlan\": entries are per MAC address"),

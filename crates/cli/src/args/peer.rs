@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn each_wrong_word_is_named() {
         for (line, message) in [
-            ("", "peer add: IP: is missing"),
+            ("", "peer add: IP is missing"),
             ("host", "IP \"host\": an IPv4 or IPv6 address"),
             ("::", "IP \"::\": a peer's own address"),
             ("10.0.0.1 10.0.0.2", "\"10.0.0.2\": allowed are IP and dev DEV; one peer at a time"),

@@ -104,7 +104,7 @@ pub(crate) struct UpOptions {
     /// TTL of outer datagrams: auto, 1 to 255, or inherit from the inner packet [default: auto]
     ///
     /// auto is the host's default, and 1 to a multicast peer.
-    #[arg(long, value_name = "N|inherit", help_heading = "Outer header")]
+    #[arg(long, value_name = "auto|inherit|N", help_heading = "Outer header")]
     pub(crate) ttl: Option<Ttl>,
 
     /// TOS of outer datagrams: a multiple of 4 from 0 to 252, or inherit [default: 0]

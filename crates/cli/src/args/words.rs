@@ -66,7 +66,7 @@ impl<'a> Words<'a> {
 
     /// An error about an argument that is not there.
     pub(crate) fn missing<T>(&self, place: Option<T>, argument: &str, form: &str) -> Result<T, Failure> {
-        place.ok_or_else(|| self.wrong(argument, format!("is missing: {form}")))
+        place.ok_or_else(|| self.wrong(&format!("{argument} is missing"), form))
     }
 }
 

@@ -37,6 +37,9 @@ pub(crate) enum UpError {
     /// An address or its network is on another link.
     #[error("--address {address} overlaps {other} of {link}")]
     AddressOverlaps { address: IpNet, other: IpNet, link: String },
+    /// The host has a route to the same network.
+    #[error("cannot add route {network}: this host has one already{}", way(link.as_deref(), *gateway))]
+    RouteTaken { network: IpNet, link: Option<String>, gateway: Option<IpAddr> },
     /// The underlay carries no frame worth the name.
     #[error("the underlay's MTU of {outer} leaves no room behind {overhead} octets of headers")]
     UnderlayTooSmall { outer: u32, overhead: u32 },
@@ -94,6 +97,9 @@ impl UpError {
             UpError::AddressOverlaps { link, .. } => {
                 format!("take the address off {link} first, or check it against the Gate's innerIpAddress and netmask")
             }
+            UpError::RouteTaken { network, .. } => {
+                format!("take that one away first (ip route del {network}), or leave --route {network} out")
+            }
             UpError::UnderlayTooSmall { .. } => "raise the MTU of the underlay's device".to_owned(),
             UpError::PortTaken { .. } => {
                 "stop its owner, or give each tunnel a --local address or a --port of its own".to_owned()
@@ -119,6 +125,13 @@ impl UpError {
             | UpError::Forwarder(_) => return None,
         })
     }
+}
+
+/// Where a route leads, as `ip route` says it.
+fn way(link: Option<&str>, gateway: Option<IpAddr>) -> String {
+    let gateway = gateway.map_or_else(String::new, |gateway| format!(" via {gateway}"));
+    let link = link.map_or_else(String::new, |link| format!(" dev {link}"));
+    if gateway.is_empty() && link.is_empty() { gateway } else { format!(",{gateway}{link}") }
 }
 
 /// What has a name, in brackets.

@@ -162,9 +162,22 @@ fn check_overlaps(
                     address.trunc()
                 ));
             }
+            if address.contains(&other.ip.trunc()) && is_network(other.ip) {
+                notices.push(format!(
+                    "{} of {link} lies inside {}: what is there is reached by {link} and not through the tunnel",
+                    other.ip.trunc(),
+                    address.trunc()
+                ));
+            }
         }
     }
     Ok(())
+}
+
+/// Whether neighbours are reached by this address: not by one that stands alone, loopback's or a link's own.
+fn is_network(address: IpNet) -> bool {
+    let ip = address.addr();
+    address.prefix_len() < address.max_prefix_len() && !ip.is_loopback() && !is_link_local(ip)
 }
 
 fn max_prefix(network: IpNet) -> u8 {

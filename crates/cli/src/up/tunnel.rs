@@ -9,6 +9,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use vxgate_codec::MacAddr;
 use vxgate_core::{Prefix, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{
@@ -135,9 +136,22 @@ async fn set_up(netlink: &Netlink, link: &Link, config: &UpConfig, plan: &Plan) 
     }
     netlink.set_up(link).await?;
     for &route in &config.routes {
-        netlink.route_add(route, link, None, None).await?;
+        match netlink.route_add(route, link, None, None).await {
+            Err(error) if error.is_exists() => return Err(route_taken(netlink, route, error).await),
+            added => added?,
+        }
     }
     Ok(())
+}
+
+/// Names the route that is in the way of this one, where it can be seen.
+async fn route_taken(netlink: &Netlink, network: IpNet, error: vxgate_netlink::Error) -> UpError {
+    let routes = netlink.routes().await.unwrap_or_default();
+    let same = routes.into_iter().filter(|route| route.prefix == network);
+    let Some(route) = same.min_by_key(|route| route.metric) else { return error.into() };
+    let links = netlink.links().await.unwrap_or_default();
+    let link = links.into_iter().find(|link| Some(link.index) == route.link).map(|link| link.name);
+    UpError::RouteTaken { network, link, gateway: route.gateway }
 }
 
 /// The device's MAC address: the same at each start of the same tunnel on the same host, so that what the peers remember
