@@ -149,20 +149,21 @@ fn check_overlaps(
     notices: &mut Vec<String>,
 ) -> Result<(), UpError> {
     for &address in &config.addresses {
-        for other in addresses.iter().filter(|other| other.ip.prefix_len() < max_prefix(other.ip)) {
+        for other in addresses {
             let link = links.iter().find(|link| link.index == other.link);
             let link = link.map_or_else(|| format!("link {}", other.link), |link| link.name.clone());
-            if other.ip.addr() == address.addr() || other.ip.trunc() == address.trunc() {
+            let claims = is_network(other.ip);
+            if other.ip.addr() == address.addr() || claims && other.ip.trunc() == address.trunc() {
                 return Err(UpError::AddressOverlaps { address, other: other.ip, link });
             }
-            if other.ip.contains(&address.trunc()) {
+            if claims && other.ip.contains(&address.trunc()) {
                 notices.push(format!(
                     "{} of {link} holds {}: what was reached there by {link} now goes into the tunnel",
                     other.ip.trunc(),
                     address.trunc()
                 ));
             }
-            if address.contains(&other.ip.trunc()) && is_network(other.ip) {
+            if claims && address.contains(&other.ip.trunc()) {
                 notices.push(format!(
                     "{} of {link} lies inside {}: what is there is reached by {link} and not through the tunnel",
                     other.ip.trunc(),
@@ -178,14 +179,6 @@ fn check_overlaps(
 fn is_network(address: IpNet) -> bool {
     let ip = address.addr();
     address.prefix_len() < address.max_prefix_len() && !ip.is_loopback() && !is_link_local(ip)
-}
-
-fn max_prefix(network: IpNet) -> u8 {
-    match network {
-        // An address that stands alone claims no network.
-        IpNet::V4(_) => 33,
-        IpNet::V6(_) => 129,
-    }
 }
 
 fn mtu(
