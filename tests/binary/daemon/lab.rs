@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::mount::{MountFlags, mount, mount_bind};
@@ -38,13 +38,13 @@ fn living() -> (BTreeSet<String>, BTreeSet<String>) {
     (processes, namespaces)
 }
 
-/// What is in the environment of this test's own processes and of no other test's.
+/// What is in the environment of this test's own processes and of no other test's. The lab takes variables of vxgate's own out.
 fn mark() -> String {
-    format!("VXGATE_TEST_PID={}\0", std::process::id())
+    format!("LAB_TEST_PID={}\0", std::process::id())
 }
 
 fn marked(mut command: Command) -> Command {
-    command.env("VXGATE_TEST_PID", std::process::id().to_string());
+    command.env("LAB_TEST_PID", std::process::id().to_string());
     command
 }
 
@@ -130,6 +130,34 @@ fn a_reader_that_has_seen_enough_is_no_error_and_a_full_disk_is_one() {
 }
 
 #[test]
+fn what_the_callers_environment_says_of_tunnels_does_not_reach_the_lab() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let mut command = marked(lab("--check"));
+        command
+            .env("VXGATE_VNI", "20")
+            .env("VXGATE_PEERS", "192.0.2.1")
+            .env("VXGATE_RUNTIME_DIR", "/run/elsewhere");
+        let ended = command.output().unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stdout));
+        assert!(!fs::exists("/run/elsewhere").unwrap(), "nothing is left behind");
+    });
+}
+
+/// A child that does not outlive a test that fails.
+struct Ending(Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // One that has ended by itself needs neither.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
 fn kept_it_says_how_to_enter_and_ends_with_sigterm() {
     isolated!(|| {
         if missing() {
@@ -138,7 +166,8 @@ fn kept_it_says_how_to_enter_and_ends_with_sigterm() {
         let told = fs::File::create("/run/told").unwrap();
         let mut command = marked(lab("--keep"));
         command.stdout(told).stderr(Stdio::inherit());
-        let mut child = command.spawn().unwrap();
+        let mut child = Ending(command.spawn().unwrap());
+        let child = &mut child.0;
         let told = || fs::read_to_string("/run/told").unwrap();
         assert!(eventually(PATIENCE, || told().contains("as `you`:")), "{}", told());
         assert!(!living().0.is_empty(), "the lab itself is seen, or its absence would prove nothing");
@@ -151,7 +180,7 @@ fn kept_it_says_how_to_enter_and_ends_with_sigterm() {
         } else {
             println!("there is no nsenter here to try it with");
         }
-        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_child(child), Signal::TERM).unwrap();
         assert!(eventually(PATIENCE, || child.try_wait().unwrap().is_some()));
         assert_eq!(child.wait().unwrap().code(), Some(0), "{}", told());
         assert!(eventually(PATIENCE, || living().0.is_empty()), "{:?}", living());
