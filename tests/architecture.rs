@@ -63,3 +63,41 @@ fn unsafe_code_is_forbidden_outside_sys() {
         assert!(source.contains("#![forbid(unsafe_code)]"), "crates/{name} does not forbid unsafe code");
     }
 }
+
+/// Every `fn` under `folder`, as far as a line begins with it.
+fn functions_below(folder: &Path, names: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).expect("a folder of sources").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            functions_below(&path, names);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = fs::read_to_string(&path).expect("a source file");
+            let functions = source.lines().filter_map(|line| line.trim_start().strip_prefix("fn "));
+            names.extend(functions.filter_map(|rest| rest.split(['(', '<']).next()).map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_a_document_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut functions = Vec::new();
+    functions_below(&root.join("tests"), &mut functions);
+    functions_below(&root.join("crates"), &mut functions);
+    let mut named = 0;
+    for document in ["docs/rfc7348.md", "SPECIFICATION.md"] {
+        let text = fs::read_to_string(root.join(document)).expect("a document");
+        for quoted in text.split('`').skip(1).step_by(2) {
+            let name = quoted.rsplit("::").next().unwrap_or(quoted);
+            // A sentence of behaviour has more underscores than any type, option or file named here.
+            if name.matches('_').count() >= 4 {
+                named += 1;
+                assert!(
+                    functions.iter().any(|function| function == name),
+                    "{document} names `{name}`, which no test has"
+                );
+            }
+        }
+    }
+    assert!(named >= 30, "only {named} names were found: has the way of writing them changed?");
+}
