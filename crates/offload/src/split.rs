@@ -82,6 +82,13 @@ impl Split {
             .max(1)
     }
 
+    /// Length of segment number `index` of a superframe of `frame_octets`; of one past the last, that of its headers.
+    #[must_use]
+    pub fn segment_length(&self, frame_octets: usize, index: usize) -> usize {
+        let (headers, step) = (usize::from(self.payload), usize::from(self.segment_octets));
+        headers + frame_octets.saturating_sub(headers + index * step).min(step)
+    }
+
     /// Where the checksum of the superframe and of each segment stands.
     #[must_use]
     pub fn checksum_at(&self) -> ChecksumAt {

@@ -25,6 +25,9 @@ impl Offload {
     /// [`Offload::CSUM`] along.
     pub const USO: Offload = Offload(libc::TUN_F_CSUM | libc::TUN_F_USO4 | libc::TUN_F_USO6);
 
+    /// All of them.
+    pub const ALL: Offload = Offload(Offload::TSO4.0 | Offload::TSO6.0 | Offload::TSO_ECN.0 | Offload::USO.0);
+
     /// The bits of `TUNSETOFFLOAD`.
     #[must_use]
     pub const fn bits(self) -> u32 {
