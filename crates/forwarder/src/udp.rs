@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vxgate_sys::epoll::Epoll;
-use vxgate_sys::udp::{self, DontFragment, SEGMENTS_MAX, UdpOptions, UdpSocket, Want};
+use vxgate_sys::udp::{self, DontFragment, SEGMENTS_FLOOR, UdpOptions, UdpSocket, Want};
 
 use self::receive::{UdpRx, gather};
 use self::send::UdpTx;
@@ -109,7 +109,11 @@ impl UdpOffload {
         let gro = config.offload && receivers.iter().all(|socket| socket.supports_gro());
         // A socket that refuses what it said it could do goes on without.
         let gro = gro && receivers.iter().all(|socket| socket.set_gro(true).is_ok());
-        Self { segment: AtomicBool::new(segment), segments_max: SEGMENTS_MAX, gro }
+        Self {
+            segment: AtomicBool::new(segment),
+            segments_max: senders.first().map_or(SEGMENTS_FLOOR, |socket| socket.segments_max()),
+            gro,
+        }
     }
 
     /// Whether one send is cut into many datagrams (`UDP_SEGMENT`).
@@ -263,53 +267,4 @@ impl Underlay for UdpUnderlay {
 }
 
 #[cfg(test)]
-mod tests {
-    use vxgate_core::{DropReason, PeerId};
-    use vxgate_offload::Work;
-
-    use super::*;
-    use crate::underlay::{Outer, Tally, Target, UnderlayTx};
-
-    struct Dropped(Vec<DropReason>);
-
-    impl Tally for Dropped {
-        fn sent(&mut self, _peer: PeerId, _frames: u64, _octets: u64) {}
-
-        fn dropped(&mut self, _peer: PeerId, reason: DropReason, frames: u64) {
-            self.0.extend(std::iter::repeat_n(reason, frames as usize));
-        }
-    }
-
-    fn loopback() -> UdpConfig {
-        UdpConfig::new("127.0.0.1:0".parse().unwrap())
-    }
-
-    #[test]
-    fn a_range_that_holds_no_source_port_is_refused() {
-        #[expect(clippy::reversed_empty_ranges, reason = "that is what is refused")]
-        for range in [60_000..=50_000, 0..=10] {
-            let config = UdpConfig { source_port: SourcePort::Hash(range), ..loopback() };
-            assert_eq!(UdpUnderlay::bind(&config).err().unwrap().kind(), ErrorKind::InvalidInput);
-        }
-    }
-
-    #[test]
-    fn a_frame_too_long_to_be_finished_is_counted_as_too_big() {
-        let peer = segment_with_a_peer();
-        let (_, mut tx) = UdpUnderlay::bind(&loopback()).unwrap().split();
-        let address = "127.0.0.1:9".parse().unwrap();
-        let target = Target { peer, address, vni: vxgate_codec::Vni::MAX };
-        let mut tally = Dropped(Vec::new());
-        let work = Work::Checksum(vxgate_offload::ChecksumAt { start: 34, offset: 16 });
-        for work in [Work::Done, work] {
-            tx.push(&vec![0; 65_535], work, &Outer::default(), &[target], &mut tally);
-        }
-        assert_eq!(tally.0, [DropReason::TooBig; 2]);
-    }
-
-    fn segment_with_a_peer() -> PeerId {
-        let mut segment = vxgate_core::Segment::new(vxgate_core::SegmentConfig::default());
-        let remote = vxgate_core::Remote::new("192.0.2.1".parse().unwrap());
-        segment.peer_add(remote, vxgate_core::Timestamp::default()).unwrap()
-    }
-}
+mod tests;
