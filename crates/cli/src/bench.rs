@@ -22,6 +22,7 @@ mod ground;
 pub(crate) mod load;
 mod measure;
 mod model;
+mod output;
 mod progress;
 mod signals;
 mod table;
@@ -30,13 +31,12 @@ use std::env;
 use std::fs;
 use std::io::Write;
 use std::num::NonZero;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use serde::Serialize;
-use vxgate_load::{Error, Span, Stop};
+use vxgate_load::{Error, Span, Stop, processor};
+use vxgate_sys::inheritance::close_on_exec_above_stderr;
 use vxgate_testbed::{kernel_has_vxlan, tun_obstacle};
 
 use crate::args::bench::{Against, BenchArgs};
@@ -60,23 +60,26 @@ const WARM_UP_MAX: Duration = Duration::from_millis(500);
 /// About what it takes to bring a data plane up and down.
 const CHANGE: Duration = Duration::from_millis(400);
 
+/// How long it looks whether the machine is idle: a few ticks of the clock that processor time is counted by.
+const IDLE_LOOK: Duration = Duration::from_millis(200);
+
 /// Measures and prints what came of it.
 ///
 /// # Errors
 /// The system refuses namespaces, or a load could not be measured.
 pub(crate) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if !namespaces::is_inside(MARK) {
-        return Err(namespaces::enter("bench", MARK));
+        return Err(namespaces::enter("bench", MARK, &output::open(args)?));
     }
+    // What is inherited is for this process: a `vxgate up` has no use for it. An older kernel lets it have it.
+    let _ = close_on_exec_above_stderr();
     let stop = Stop::new();
     let mut report = new_report(args);
     let measured = signals::stop_on_signals(&stop)
         .map_err(anyhow::Error::from)
         .and_then(|()| measure_all(args, &mut report, &stop));
     report.loads.retain(|load| !load.vxgate.is_empty());
-    if !report.loads.is_empty() {
-        show(args, &report, out)?;
-    }
+    output::write(args, &report, out)?;
     match measured {
         Ok(()) => Ok(()),
         Err(_) if stop.is_stopped() => Err(Failure::told(Some(INTERRUPTED))),
@@ -101,6 +104,15 @@ fn measure_all(args: &BenchArgs, report: &mut Report, stop: &Stop) -> anyhow::Re
     let mut progress = Progress::new(steps, span.warm_up + span.measured + CHANGE);
     if args.against == Against::Kernel && !compared {
         progress.note("This kernel has no vxlan devices (modprobe vxlan): there is nothing to compare with.");
+    }
+    if cfg!(debug_assertions) {
+        progress.note("This is a debug build: its figures say nothing of a release.");
+    }
+    if let Some(busy) = busy_processors(stop)? {
+        progress.note(&format!(
+            "The machine is not idle: {busy:.1} of {} processors are busy with something else, which the figures will show.",
+            report.cpus
+        ));
     }
     let ground = Ground::lay(report.link).context("the hosts cannot be made")?;
     for load in loads {
@@ -134,16 +146,23 @@ fn measure_all(args: &BenchArgs, report: &mut Report, stop: &Stop) -> anyhow::Re
     Ok(())
 }
 
+/// How many processors do something although nothing is measured, where that is more than a tenth of one.
+fn busy_processors(stop: &Stop) -> anyhow::Result<Option<f64>> {
+    let before = processor::busy()?;
+    stop.wait(IDLE_LOOK)?;
+    let busy = processor::busy()?.saturating_sub(before).as_secs_f64() / IDLE_LOOK.as_secs_f64();
+    Ok((busy > 0.1).then_some(busy))
+}
+
 fn new_report(args: &BenchArgs) -> Report {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = text("/proc/cpuinfo");
     let cpu = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     #[expect(clippy::disallowed_methods, reason = "the report says when it was made")]
     let started = SystemTime::now();
-    let words: Vec<String> = env::args().skip(1).collect();
     Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: format!("vxgate {}", words.join(" ")),
+        command: command_line(env::args().skip(1)),
         started: date::rfc3339(started),
         kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
         cpu: cpu.map_or_else(|| env::consts::ARCH.to_owned(), |(_, model)| model.to_owned()),
@@ -170,37 +189,27 @@ fn new_load_report(load: Load) -> LoadReport {
     }
 }
 
-/// One load as `--json` writes it: with the ratios, which the model computes.
-#[derive(Serialize)]
-struct JsonLoad<'a> {
-    #[serde(flatten)]
-    load: &'a LoadReport,
-    /// vxgate's figure over the kernel's, for each round.
-    ratios: Vec<f64>,
-    /// Their median.
-    ratio: Option<f64>,
-}
-
-fn json(report: &Report) -> String {
-    let of = |load: &LoadReport| {
-        let load = JsonLoad { load, ratios: load.ratios(), ratio: load.ratio() };
-        serde_json::to_value(load).expect("numbers and texts")
+/// What to type to do it again.
+fn command_line(words: impl Iterator<Item = String>) -> String {
+    let plain = |word: &str| {
+        !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_=.,:/%+@".contains(c))
     };
-    let mut value = serde_json::to_value(report).expect("numbers and texts");
-    value["loads"] = report.loads.iter().map(of).collect();
-    format!("{value:#}")
+    let quoted =
+        words.map(|word| if plain(&word) { word } else { format!("'{}'", word.replace('\'', "'\\''")) });
+    ["vxgate".to_owned()].into_iter().chain(quoted).collect::<Vec<_>>().join(" ")
 }
 
-fn show(args: &BenchArgs, report: &Report, out: &mut dyn Write) -> Result<(), Failure> {
-    let to_stdout = args.json.as_deref() == Some(Path::new("-"));
-    if to_stdout {
-        writeln!(out, "{}", json(report)).map_err(|error| Failure::output(&error))?;
-    } else {
-        table::write(out, report).map_err(|error| Failure::output(&error))?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_can_be_typed_again() {
+        let line = |words: &[&str]| command_line(words.iter().map(|word| (*word).to_owned()));
+        assert_eq!(
+            line(&["bench", "--load", "tcp1,imix", "--json", "-"]),
+            "vxgate bench --load tcp1,imix --json -"
+        );
+        assert_eq!(line(&["bench", "--json", "a b", "it's", ""]), r"vxgate bench --json 'a b' 'it'\''s' ''");
     }
-    if let Some(path) = args.json.as_deref().filter(|_| !to_stdout) {
-        let written = fs::write(path, json(report) + "\n");
-        written.map_err(|error| Failure::failed(format!("bench: --json {}", path.display()), error))?;
-    }
-    Ok(())
 }

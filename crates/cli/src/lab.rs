@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The system refuses namespaces, the ground cannot be laid, or, with `--check`, a step did not hold.
 pub(crate) fn run(args: &LabArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if !namespaces::is_inside(MARK) {
-        return Err(namespaces::enter("lab", MARK));
+        return Err(namespaces::enter("lab", MARK, &[]));
     }
     let mut out = Output { out, error: None };
     let shown = lab(args, &mut out);

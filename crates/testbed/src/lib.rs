@@ -40,4 +40,5 @@ pub use isolated::{isolated, require_namespaces, skip, test_name};
 pub use kernel_vxlan::KernelVxlan;
 pub use ping::{Ping, PingReport};
 pub use probe::{kernel_has_tun, kernel_has_vxlan, tun_obstacle};
+pub use vxgate_netlink::LinkCounters;
 pub use wait::{eventually, now, wait_for};

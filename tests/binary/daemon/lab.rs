@@ -22,7 +22,7 @@ fn lab(args: &str) -> Command {
 }
 
 /// The binary's processes and the network namespaces that any process is in, this test's own aside.
-fn living() -> (BTreeSet<String>, BTreeSet<String>) {
+pub(crate) fn living() -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut processes, mut namespaces) = (BTreeSet::new(), BTreeSet::new());
     for process in fs::read_dir("/proc").unwrap().flatten() {
         let parent = fs::read_to_string(process.path().join("status")).unwrap_or_default();
@@ -43,7 +43,7 @@ fn mark() -> String {
     format!("LAB_TEST_PID={}\0", std::process::id())
 }
 
-fn marked(mut command: Command) -> Command {
+pub(crate) fn marked(mut command: Command) -> Command {
     command.env("LAB_TEST_PID", std::process::id().to_string());
     command
 }

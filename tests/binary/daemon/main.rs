@@ -9,6 +9,8 @@
 //! ```
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod ends;

@@ -188,3 +188,52 @@ impl Drop for Carrier<'_> {
         let _ = self.delete();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use vxgate_testbed::{isolated, kernel_has_vxlan, skip, tcp};
+
+    use super::*;
+
+    /// Frames that the near end of the link sends, and that the far end's device brings up, for a megabyte over the
+    /// kernel's device.
+    fn frames_of_a_megabyte(mode: LinkMode) -> (u64, u64) {
+        let ground = Ground::lay(mode).unwrap();
+        let carrier = ground.carry(Plane::Kernel, &[], &Stop::new()).unwrap();
+        let sent = |host: &Host, device: &str, count: fn(&vxgate_testbed::LinkCounters) -> u64| {
+            let link = host.netlink(async |netlink| netlink.link_by_name(device).await).unwrap();
+            count(&link.counters)
+        };
+        let look = || {
+            (
+                sent(&ground.near, LINK, |counters| counters.tx_frames),
+                sent(&ground.far, DEV, |counters| counters.rx_frames),
+            )
+        };
+        let before = look();
+        let (far, limit) = (Ground::far_inner(), Duration::from_secs(20));
+        let transfer = tcp::transfer(&ground.near, &ground.far, far, 1 << 20, limit).unwrap();
+        assert!(transfer.intact, "{transfer:?}");
+        let after = look();
+        carrier.end().unwrap();
+        (after.0 - before.0, after.1 - before.1)
+    }
+
+    #[test]
+    fn a_link_passes_superframes_and_in_wire_mode_cuts_and_joins_them_as_a_plain_nic() {
+        isolated!(|| {
+            if !kernel_has_vxlan() {
+                return skip("the kernel has no vxlan: modprobe vxlan, or CONFIG_VXLAN");
+            }
+            // 1398 octets of payload in a packet: the MTU less 20 of IPv4 and 32 of TCP with timestamps.
+            let packets = (1_u64 << 20).div_ceil(1398);
+            let (sent, received) = frames_of_a_megabyte(LinkMode::Superframes);
+            println!("superframes: {sent} sent, {received} received; a wire takes {packets}");
+            assert!(sent < packets / 4, "{sent}");
+            let (sent, received) = frames_of_a_megabyte(LinkMode::Wire);
+            println!("wire: {sent} sent, {received} received");
+            assert!((packets..packets * 2).contains(&sent), "{sent}");
+            assert!(received < sent / 2, "GRO joins them: {received} of {sent}");
+        });
+    }
+}
