@@ -240,6 +240,7 @@ fn the_help_of_every_verb_is_on_standard_output_and_has_an_example() {
         "peer add",
         "peer del",
         "lab",
+        "bench",
         "completions",
         "man",
     ] {
