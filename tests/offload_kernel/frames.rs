@@ -163,7 +163,10 @@ impl Superframe {
     /// What a TAP would say of it.
     pub(crate) fn virtio(&self) -> VirtioNetHeader {
         let ecn = if self.tcp.flags & 0x80 == 0 { 0 } else { VirtioNetHeader::GSO_ECN };
-        let gso_type = match (self.gso, self.udp, self.v6) {
+        // No stack calls one segment a superframe. The kernel would lose it where it counts the TCP options as payload
+        // (`virtio_net_hdr_to_skb`) and finds too little of it to cut (`tcp_gso_segment`).
+        let gso = self.gso && self.payload.len() > usize::from(self.segment_octets);
+        let gso_type = match (gso, self.udp, self.v6) {
             (false, ..) => VirtioNetHeader::GSO_NONE,
             (true, true, _) => VirtioNetHeader::GSO_UDP_L4,
             (true, false, false) => VirtioNetHeader::GSO_TCPV4 | ecn,
@@ -174,7 +177,7 @@ impl Superframe {
             flags: VirtioNetHeader::F_NEEDS_CSUM,
             gso_type,
             header_octets: (l4 + self.transport().len()) as u16,
-            segment_octets: if self.gso { self.segment_octets } else { 0 },
+            segment_octets: if gso { self.segment_octets } else { 0 },
             checksum_start: l4 as u16,
             checksum_offset: if self.udp { 6 } else { 16 },
         }
