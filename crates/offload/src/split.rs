@@ -150,10 +150,13 @@ impl Split {
                 UDP
             }
         };
-        let at = self.checksum_at();
+        let field = l4 + usize::from(self.checksum_at().offset);
         let seed = checksum::fold(checksum::pseudo_header(out.get(addresses)?, protocol, length - l4));
-        put(out, l4 + usize::from(at.offset), seed);
-        at.finish(out);
+        put(out, field, seed);
+        let sum = !checksum::fold(checksum::add(0, out.get(l4..)?));
+        // A UDP checksum of zero means "none" and goes out as its other form (RFC 768). One of TCP goes as it is, as the
+        // kernel's own segmentation writes it.
+        put(out, field, if sum == 0 && self.kind == SplitKind::Udp { 0xffff } else { sum });
         Some(length)
     }
 
