@@ -1,0 +1,206 @@
+//! `vxgate bench`: what this machine carries through vxgate, and through the kernel's vxlan device.
+//!
+//! # Theory of operation
+//!
+//! ```text
+//!   vxgate bench ──exec──► the same, in new user (if not root), network and mount namespaces
+//!                            │ near ── link ── far                                  ground.rs
+//!                            └ for each load, for each round:                       load.rs
+//!                                 vxgate up in near and far ── warm up ── measure ── down
+//!                                 kernel vxlan, the same    ── warm up ── measure ── down      measure.rs
+//! ```
+//!
+//! One data plane is there at a time, made anew for each measurement, so that neither takes anything from the other;
+//! the two of a round follow each other closely, so that their ratio says more than either figure. The load runs on
+//! threads of this process, in the two hosts (`vxgate-load`); vxgate runs as two processes of this very program.
+//!
+//! A signal ends the load that runs; the data plane is taken down and what was measured until then is printed. A
+//! process that is killed takes its children with it, and the kernel takes down namespaces that nobody is in.
+
+mod date;
+mod ground;
+pub(crate) mod load;
+mod measure;
+mod model;
+mod progress;
+mod signals;
+mod table;
+
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::num::NonZero;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use serde::Serialize;
+use vxgate_load::{Error, Span, Stop};
+use vxgate_testbed::{kernel_has_vxlan, tun_obstacle};
+
+use crate::args::bench::{Against, BenchArgs};
+use crate::failure::Failure;
+use crate::namespaces;
+use ground::{Ground, MTU_OCTETS, Plane};
+use load::Load;
+use model::{LinkMode, LoadReport, Report};
+use progress::Progress;
+
+/// What tells the process inside from the one outside.
+const MARK: &str = "VXGATE_BENCH";
+
+/// The exit status of a process that a signal ended, as the shell has it: 128 and SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// How long a load runs before it is measured, for a second that is measured, and at most.
+const WARM_UP_PART: u32 = 6;
+const WARM_UP_MAX: Duration = Duration::from_millis(500);
+
+/// About what it takes to bring a data plane up and down.
+const CHANGE: Duration = Duration::from_millis(400);
+
+/// Measures and prints what came of it.
+///
+/// # Errors
+/// The system refuses namespaces, or a load could not be measured.
+pub(crate) fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    if !namespaces::is_inside(MARK) {
+        return Err(namespaces::enter("bench", MARK));
+    }
+    let stop = Stop::new();
+    let mut report = new_report(args);
+    let measured = signals::stop_on_signals(&stop)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| measure_all(args, &mut report, &stop));
+    report.loads.retain(|load| !load.vxgate.is_empty());
+    if !report.loads.is_empty() {
+        show(args, &report, out)?;
+    }
+    match measured {
+        Ok(()) => Ok(()),
+        Err(_) if stop.is_stopped() => Err(Failure::told(Some(INTERRUPTED))),
+        Err(error) => Err(Failure::failed("bench", format!("{error:#}"))),
+    }
+}
+
+fn measure_all(args: &BenchArgs, report: &mut Report, stop: &Stop) -> anyhow::Result<()> {
+    if let Some(obstacle) = tun_obstacle() {
+        anyhow::bail!("{obstacle}");
+    }
+    let loads = load::chosen(&args.load);
+    let mut planes = vec![Plane::Vxgate];
+    let compared = args.against == Against::Kernel && kernel_has_vxlan();
+    if compared {
+        planes.push(Plane::Kernel);
+        report.against = Some(Plane::Kernel.name().to_owned());
+    }
+    let warm_up = (args.duration / WARM_UP_PART).min(WARM_UP_MAX);
+    let span = Span { warm_up, measured: args.duration };
+    let steps = loads.len() * args.rounds * planes.len();
+    let mut progress = Progress::new(steps, span.warm_up + span.measured + CHANGE);
+    if args.against == Against::Kernel && !compared {
+        progress.note("This kernel has no vxlan devices (modprobe vxlan): there is nothing to compare with.");
+    }
+    let ground = Ground::lay(report.link).context("the hosts cannot be made")?;
+    for load in loads {
+        report.loads.push(new_load_report(load));
+        let samples = report.loads.last_mut().expect("pushed above");
+        for round in 1..=args.rounds {
+            for plane in &planes {
+                progress.step(&format!(
+                    "{}: {}, round {round} of {}",
+                    load.title(),
+                    plane.name(),
+                    args.rounds
+                ));
+                let carrier = ground.carry(*plane, &args.up_options, stop)?;
+                let sample = measure::measure(load, &ground, span, stop)
+                    .inspect_err(|_| progress.clear())
+                    .with_context(|| format!("{} over {}", load.name(), plane.name()))?;
+                report.resident_octets = report.resident_octets.max(carrier.resident_octets());
+                carrier.end()?;
+                match plane {
+                    Plane::Vxgate => samples.vxgate.push(sample),
+                    Plane::Kernel => samples.kernel.push(sample),
+                }
+            }
+            if stop.is_stopped() {
+                return Err(Error::Interrupted.into());
+            }
+        }
+    }
+    progress.clear();
+    Ok(())
+}
+
+fn new_report(args: &BenchArgs) -> Report {
+    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = text("/proc/cpuinfo");
+    let cpu = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    #[expect(clippy::disallowed_methods, reason = "the report says when it was made")]
+    let started = SystemTime::now();
+    let words: Vec<String> = env::args().skip(1).collect();
+    Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: format!("vxgate {}", words.join(" ")),
+        started: date::rfc3339(started),
+        kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
+        cpu: cpu.map_or_else(|| env::consts::ARCH.to_owned(), |(_, model)| model.to_owned()),
+        cpus: thread::available_parallelism().map_or(1, NonZero::get),
+        link: if args.wire { LinkMode::Wire } else { LinkMode::Superframes },
+        mtu_octets: MTU_OCTETS,
+        against: None,
+        rounds: args.rounds,
+        resident_octets: None,
+        loads: Vec::new(),
+    }
+}
+
+fn new_load_report(load: Load) -> LoadReport {
+    LoadReport {
+        name: load.name(),
+        title: load.title(),
+        kind: load.kind(),
+        payload_octets: load.payload_octets(),
+        flows: load.flows(),
+        unit: load.unit(),
+        vxgate: Vec::new(),
+        kernel: Vec::new(),
+    }
+}
+
+/// One load as `--json` writes it: with the ratios, which the model computes.
+#[derive(Serialize)]
+struct JsonLoad<'a> {
+    #[serde(flatten)]
+    load: &'a LoadReport,
+    /// vxgate's figure over the kernel's, for each round.
+    ratios: Vec<f64>,
+    /// Their median.
+    ratio: Option<f64>,
+}
+
+fn json(report: &Report) -> String {
+    let of = |load: &LoadReport| {
+        let load = JsonLoad { load, ratios: load.ratios(), ratio: load.ratio() };
+        serde_json::to_value(load).expect("numbers and texts")
+    };
+    let mut value = serde_json::to_value(report).expect("numbers and texts");
+    value["loads"] = report.loads.iter().map(of).collect();
+    format!("{value:#}")
+}
+
+fn show(args: &BenchArgs, report: &Report, out: &mut dyn Write) -> Result<(), Failure> {
+    let to_stdout = args.json.as_deref() == Some(Path::new("-"));
+    if to_stdout {
+        writeln!(out, "{}", json(report)).map_err(|error| Failure::output(&error))?;
+    } else {
+        table::write(out, report).map_err(|error| Failure::output(&error))?;
+    }
+    if let Some(path) = args.json.as_deref().filter(|_| !to_stdout) {
+        let written = fs::write(path, json(report) + "\n");
+        written.map_err(|error| Failure::failed(format!("bench: --json {}", path.display()), error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! The program started again in namespaces of its own, for what builds hosts: lab and bench.
+//!
+//! The process keeps its number over the exec, so that a signal ends it; the kernel takes down namespaces that nobody
+//! is in.
+
+use std::env;
+use std::process::Command;
+
+use vxgate_sys::namespace::Unshare;
+
+use crate::failure::Failure;
+
+/// Whether this process is the one that [`enter`] started with this mark.
+///
+/// The mark holds the process's number: the exec keeps it, and no other process can have set it right by chance.
+pub(crate) fn is_inside(mark: &str) -> bool {
+    env::var(mark).ok() == Some(std::process::id().to_string())
+}
+
+/// Starts this program again, in new user (if not root), network and mount namespaces; returns only to say why it could
+/// not, on behalf of `verb`. `mark` is an environment variable of vxgate's own.
+pub(crate) fn enter(verb: &str, mark: &str) -> Failure {
+    let mut command = Command::new("/proc/self/exe");
+    // What the caller's environment says of tunnels is about others than those in there.
+    for (variable, _) in
+        env::vars_os().filter(|(variable, _)| variable.as_encoded_bytes().starts_with(b"VXGATE_"))
+    {
+        command.env_remove(variable);
+    }
+    command.args(env::args_os().skip(1)).env(mark, std::process::id().to_string());
+    let unshare = Unshare { die_with_parent: false, ..Unshare::for_caller() };
+    let error = unshare.exec(command);
+    let hint = error.hint();
+    Failure::failed(verb, error).with_hint(hint)
+}
