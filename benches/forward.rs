@@ -96,7 +96,14 @@ impl UnderlayRx for Source {
 
     fn datagram(&mut self, index: usize) -> Datagram<'_> {
         let payload = HEADROOM_OCTETS..HEADROOM_OCTETS + self.octets;
-        Datagram { source: PEER, tos: Some(0), buffer: &mut self.buffers[index], payload, truncated: false }
+        Datagram {
+            source: PEER,
+            tos: Some(0),
+            buffer: &mut self.buffers[index],
+            payload,
+            truncated: false,
+            segment_octets: None,
+        }
     }
 
     fn readiness(&self) -> BorrowedFd<'_> {
@@ -130,7 +137,7 @@ impl UnderlayTx for Sink {
             let mut header = [0; vxlan::HEADER_OCTETS];
             vxlan::encap(target.vni, &mut header);
             self.take([&header, frame]);
-            tally.sent(target.peer, frame.len());
+            tally.sent(target.peer, 1, frame.len() as u64);
         }
     }
 

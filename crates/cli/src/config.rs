@@ -75,6 +75,8 @@ pub(crate) struct UpConfig {
     pub(crate) df: Df,
     /// Whether outer datagrams carry a UDP checksum.
     pub(crate) udp_checksum: bool,
+    /// Whether superframes and runs of datagrams are asked of the kernel.
+    pub(crate) offload: bool,
     /// What the operator should know and is no error, a sentence each: for `up` to log at its start.
     pub(crate) notices: Vec<String>,
 }
@@ -132,6 +134,7 @@ impl UpConfig {
             tos: options.tos.unwrap_or(Tos::Octet(0)),
             df: options.df.unwrap_or(Df::Unset),
             udp_checksum: options.udp_checksum.unwrap_or(true),
+            offload: options.offload.unwrap_or(true),
             notices: Vec::new(),
         };
         config.check_underlay()?;

@@ -119,7 +119,7 @@ async fn tunnel(
             local: tunnel.local.ip(),
             port: tunnel.local.port(),
             source_port: config.source_port.to_string(),
-            virtio_header: tunnel.virtio_header,
+            offload: tunnel.offload.clone(),
             is_v6: tunnel.local.is_ipv6(),
             started,
         },

@@ -31,15 +31,22 @@ pub const SOURCE_PORTS: RangeInclusive<u16> = 49152..=65535;
 #[inline]
 #[must_use]
 pub fn flow_hash(frame: &[u8], key: u64) -> u32 {
+    flow_hash_of(frame, Layers::parse(frame).ok().as_ref(), key)
+}
+
+/// As [`flow_hash`], for a frame whose layers are known: what [`Layers::parse`] says of it, `None` where that is an error.
+#[inline]
+#[must_use]
+pub fn flow_hash_of(frame: &[u8], layers: Option<&Layers>, key: u64) -> u32 {
     let hash = Hash(key);
-    let Ok(layers) = Layers::parse(frame) else {
+    let Some(layers) = layers else {
         return hash.absorb_macs(frame).finish();
     };
     match layers.ip {
         Some(ip) => {
-            hash.absorb_addresses(frame, &ip).absorb(vids(frame, &layers) << 40 | transport(frame, &ip))
+            hash.absorb_addresses(frame, &ip).absorb(vids(frame, layers) << 40 | transport(frame, &ip))
         }
-        None => hash.absorb_macs(frame).absorb(vids(frame, &layers) << 40 | u64::from(layers.ether_type.0)),
+        None => hash.absorb_macs(frame).absorb(vids(frame, layers) << 40 | u64::from(layers.ether_type.0)),
     }
     .finish()
 }

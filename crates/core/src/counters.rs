@@ -205,15 +205,15 @@ impl Counters {
 
     /// By the core, overlay-to-underlay thread.
     #[inline]
-    pub(crate) fn overlay_in(&self, octets: usize) {
-        self.overlay.handled.add(1, octets as u64);
+    pub(crate) fn overlay_in(&self, frames: u64, octets: usize) {
+        self.overlay.handled.add(frames, octets as u64);
     }
 
     /// By the core, overlay-to-underlay thread.
     #[inline]
-    pub(crate) fn flooded(&self, copies: usize) {
-        self.overlay.floods.add(1);
-        self.overlay.flood_copies.add(copies as u64);
+    pub(crate) fn flooded(&self, frames: u64, copies: usize) {
+        self.overlay.floods.add(frames);
+        self.overlay.flood_copies.add(frames * copies as u64);
     }
 
     /// By the core, underlay-to-overlay thread.
@@ -262,7 +262,8 @@ pub struct FlowCounts {
 /// When both threads rest, [`Counts::is_balanced`] holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Frames that the core was asked about in overlay-to-underlay direction.
+    /// Frames that the core was asked about in overlay-to-underlay direction: a superframe counts as the frames that it becomes
+    /// on the wire, and as its own octets.
     pub overlay_in: FlowCounts,
     /// Of these, frames to be sent as a copy to each remote of a list.
     pub floods: u64,

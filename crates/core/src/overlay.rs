@@ -30,12 +30,20 @@ impl OverlayHalf {
     #[inline]
     #[must_use]
     pub fn handle_overlay(&self, frame: &[u8]) -> OverlayVerdict<'_> {
-        self.counters.overlay_in(frame.len());
+        self.handle_superframe(frame, 1)
+    }
+
+    /// As [`OverlayHalf::handle_overlay`], for a superframe that becomes `frames` frames on the wire: all of them are counted,
+    /// with the octets of the superframe.
+    #[inline]
+    #[must_use]
+    pub fn handle_superframe(&self, frame: &[u8], frames: u64) -> OverlayVerdict<'_> {
+        self.counters.overlay_in(frames, frame.len());
         if frame.len() < ethernet::HEADER_OCTETS {
-            return self.drop(DropReason::Runt);
+            return self.drop(DropReason::Runt, frames);
         }
         let Some(destination) = ethernet::destination(frame) else {
-            return self.drop(DropReason::Runt);
+            return self.drop(DropReason::Runt, frames);
         };
         let targets = if destination.is_group() {
             self.flood.group(destination)
@@ -45,9 +53,9 @@ impl OverlayHalf {
             self.flood.unknown()
         };
         if targets.is_empty() {
-            return self.drop(DropReason::NoRemote);
+            return self.drop(DropReason::NoRemote, frames);
         }
-        self.counters.flooded(targets.len());
+        self.counters.flooded(frames, targets.len());
         OverlayVerdict::Flood(targets)
     }
 
@@ -61,8 +69,8 @@ impl OverlayHalf {
     }
 
     #[cold]
-    fn drop(&self, reason: DropReason) -> OverlayVerdict<'_> {
-        self.counters.count_overlay_drop(reason, 1);
+    fn drop(&self, reason: DropReason, frames: u64) -> OverlayVerdict<'_> {
+        self.counters.count_overlay_drop(reason, frames);
         OverlayVerdict::Drop(reason)
     }
 

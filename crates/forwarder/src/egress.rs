@@ -61,7 +61,7 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
             let frame = self.port.frame(index);
             let octets = frame.octets();
             let single;
-            let targets = match self.half.handle_overlay(octets) {
+            let targets = match self.half.handle_superframe(octets, frame.frames() as u64) {
                 OverlayVerdict::Unicast(peer, to) => {
                     single = [Target { peer, address: to.addr, vni: to.vni }];
                     &single[..]
@@ -102,11 +102,11 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
 struct CounterTally(Arc<Counters>);
 
 impl Tally for CounterTally {
-    fn sent(&mut self, peer: PeerId, octets: usize) {
-        self.0.count_sent(peer, 1, octets as u64);
+    fn sent(&mut self, peer: PeerId, frames: u64, octets: u64) {
+        self.0.count_sent(peer, frames, octets);
     }
 
-    fn dropped(&mut self, _peer: PeerId, reason: DropReason) {
-        self.0.count_overlay_drop(reason, 1);
+    fn dropped(&mut self, _peer: PeerId, reason: DropReason, frames: u64) {
+        self.0.count_overlay_drop(reason, frames);
     }
 }

@@ -71,8 +71,8 @@ pub use memory::{MemoryPort, MemoryUnderlay, OverlayEnd, UnderlayEnd};
 pub use outer::{Inherit, OuterPolicy};
 pub use pcap::PcapPort;
 pub use port::{Device, Frame, Port, PortRx, PortTx};
-pub use tap::{PlainTapPort, TapPort};
-pub use udp::{SOURCE_PORT_POOL, SourcePort, UdpConfig, UdpUnderlay};
+pub use tap::{PlainTapPort, TapOffload, TapPort};
+pub use udp::{SOURCE_PORT_POOL, SourcePort, UdpConfig, UdpOffload, UdpUnderlay};
 pub use underlay::{Datagram, Outer, Tally, Target, Underlay, UnderlayRx, UnderlayTx};
 
 // What an embedder needs of the crates below, so that this one is the only dependency to name.
@@ -83,4 +83,4 @@ pub use vxgate_core::{
 };
 pub use vxgate_offload::Work;
 pub use vxgate_sys::plain_tap::PlainTap;
-pub use vxgate_sys::tap::{Tap, TapError, TapOptions};
+pub use vxgate_sys::tap::{Offload, Tap, TapError, TapOptions};

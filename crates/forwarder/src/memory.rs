@@ -365,6 +365,7 @@ impl UnderlayRx for MemoryUnderlayRx {
             buffer: packet.buffer.as_mut_slice(),
             payload,
             truncated: false,
+            segment_octets: None,
         }
     }
 
@@ -389,14 +390,14 @@ impl UnderlayTx for MemoryUnderlayTx {
                 let mut header = [0; vxlan::HEADER_OCTETS];
                 vxlan::encap(target.vni, &mut header);
                 if pipe.put([&header, segment], target.address, outer.tos) {
-                    tally.sent(target.peer, segment.len());
+                    tally.sent(target.peer, 1, segment.len() as u64);
                 } else {
-                    tally.dropped(target.peer, DropReason::UnderlayFull);
+                    tally.dropped(target.peer, DropReason::UnderlayFull, 1);
                 }
             }
         });
         if !fits {
-            targets.iter().for_each(|target| tally.dropped(target.peer, DropReason::TooBig));
+            targets.iter().for_each(|target| tally.dropped(target.peer, DropReason::TooBig, 1));
         }
     }
 

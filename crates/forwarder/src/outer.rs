@@ -27,8 +27,6 @@ pub struct OuterPolicy {
     pub dont_fragment: Inherit<bool>,
     /// Key of the flow hash, random for each process so that nobody outside can choose the source port.
     pub flow_key: u64,
-    /// Whether the flow hash is wanted; it costs a few nanoseconds for each frame.
-    pub hash_flows: bool,
 }
 
 impl Default for OuterPolicy {
@@ -38,7 +36,6 @@ impl Default for OuterPolicy {
             tos: Inherit::Fixed(0),
             dont_fragment: Inherit::Fixed(false),
             flow_key: 0,
-            hash_flows: false,
         }
     }
 }
@@ -47,7 +44,8 @@ impl OuterPolicy {
     /// The outer fields for one inner frame.
     #[must_use]
     pub fn outer(&self, frame: &[u8]) -> Outer {
-        let ip = Layers::parse(frame).ok().and_then(|layers| layers.ip);
+        let layers = Layers::parse(frame).ok();
+        let ip = layers.as_ref().and_then(|layers| layers.ip);
         let ttl = match self.ttl {
             Inherit::Fixed(ttl) => ttl,
             Inherit::Inherit => ip.as_ref().map(|ip| ip.ttl),
@@ -66,7 +64,7 @@ impl OuterPolicy {
                 IpVersion::V6 => true,
             })),
         };
-        let flow_hash = if self.hash_flows { flow::flow_hash(frame, self.flow_key) } else { 0 };
+        let flow_hash = flow::flow_hash_of(frame, layers.as_ref(), self.flow_key);
         Outer { tos: ecn::encap(inner_tos, tos), ttl: ttl.filter(|ttl| *ttl != 0), dont_fragment, flow_hash }
     }
 }

@@ -40,6 +40,15 @@ impl Frame<'_> {
         &mut self.buffer[self.range.clone()]
     }
 
+    /// How many frames of the wire it stands for: more than one for a superframe.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        match self.work {
+            Work::Split(split) => split.count(self.range.len()),
+            Work::Done | Work::Checksum(_) => 1,
+        }
+    }
+
     /// The same frame, lent on.
     pub fn reborrow(&mut self) -> Frame<'_> {
         Frame { buffer: self.buffer, range: self.range.clone(), work: self.work }

@@ -2,57 +2,107 @@
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use vxgate_codec::{MacAddr, ethernet};
 use vxgate_core::DropReason;
 use vxgate_offload::{VIRTIO_NET_HEADER_OCTETS, VirtioNetHeader, Work};
 use vxgate_sys::plain_tap::PlainTap;
-use vxgate_sys::tap::{Tap, VNET_HEADER_OCTETS};
+use vxgate_sys::tap::{Offload, Tap, VNET_HEADER_OCTETS};
 
 use crate::port::{Device, Frame, HEADROOM_OCTETS, Port, PortRx, PortTx};
 
-/// Frames read from a TAP in one batch: enough to fill a GSO datagram (128 segments at most), small enough that
-/// the buffers of short frames stay in the second-level cache.
-const BATCH: usize = 64;
+/// Frames read from a TAP in one batch: as many as one send may become (`UDP_MAX_SEGMENTS` of include/linux/udp.h).
+const BATCH: usize = 128;
+
+/// A batch ends with the frame that reaches this many octets: one send's worth. What is read further ahead has left the cache
+/// when it is sent.
+const BATCH_OCTETS: usize = 64 << 10;
 
 /// Room for the longest frame a TAP can hold: 65,535 octets and two VLAN tags.
-const SLOT_OCTETS: usize = HEADROOM_OCTETS + 65_535 + 8 + ethernet::HEADER_OCTETS;
+const FRAME_OCTETS: usize = 65_535 + 8 + ethernet::HEADER_OCTETS;
 
 const _: () =
     assert!(VNET_HEADER_OCTETS == VIRTIO_NET_HEADER_OCTETS && VNET_HEADER_OCTETS <= HEADROOM_OCTETS);
 
-/// Buffers for a batch of frames, one after the other; pages that no frame has touched cost no memory.
+/// Memory for a batch of frames, one behind the other: short ones touch few cache lines.
 struct Slots {
     octets: Vec<u8>,
-    frames: Vec<(usize, Work)>,
+    frames: Vec<(Range<usize>, Work)>,
 }
 
 impl Slots {
     fn new() -> Self {
-        Self { octets: vec![0; BATCH * SLOT_OCTETS], frames: Vec::with_capacity(BATCH) }
+        let octets = vec![0; BATCH_OCTETS + HEADROOM_OCTETS + FRAME_OCTETS];
+        Self { octets, frames: Vec::with_capacity(BATCH) }
     }
 
-    fn slot(&mut self, index: usize) -> &mut [u8] {
-        &mut self.octets[index * SLOT_OCTETS..(index + 1) * SLOT_OCTETS]
+    /// Where the next frame begins, if the batch takes another one.
+    fn next(&self) -> Option<usize> {
+        let end = self.frames.last().map_or(0, |(range, _)| range.end);
+        (self.frames.len() < BATCH && end < BATCH_OCTETS).then(|| end.next_multiple_of(16) + HEADROOM_OCTETS)
     }
 
     fn frame(&mut self, index: usize) -> Frame<'_> {
-        let (octets, work) = self.frames[index];
-        Frame { buffer: self.slot(index), range: HEADROOM_OCTETS..HEADROOM_OCTETS + octets, work }
+        let (range, work) = self.frames[index].clone();
+        Frame { buffer: &mut self.octets, range, work }
     }
 }
 
 /// A [`Port`] on a TAP whose frames carry a virtio header: what a kernel peer left undone is handed to the kernel.
-pub struct TapPort(Arc<Tap>);
+pub struct TapPort {
+    tap: Arc<Tap>,
+    offload: Arc<TapOffload>,
+}
 
 impl TapPort {
-    /// Makes a port of an open TAP.
+    /// Makes a port of an open TAP. One that was opened without any offload moves each frame alone in the other direction, too.
     #[must_use]
-    pub const fn new(tap: Arc<Tap>) -> Self {
-        Self(tap)
+    pub fn new(tap: Arc<Tap>) -> Self {
+        let offload = Arc::new(TapOffload {
+            tap: Arc::clone(&tap),
+            joins_tcp: AtomicBool::new(false),
+            joins_udp: AtomicBool::new(false),
+        });
+        Self { tap, offload }
+    }
+
+    /// What the device and the port do for many frames at once, now and while the tunnel runs.
+    #[must_use]
+    pub fn offload(&self) -> Arc<TapOffload> {
+        Arc::clone(&self.offload)
+    }
+}
+
+/// What a TAP and its port do for many frames at once.
+#[derive(Debug)]
+pub struct TapOffload {
+    tap: Arc<Tap>,
+    joins_tcp: AtomicBool,
+    joins_udp: AtomicBool,
+}
+
+impl TapOffload {
+    /// What the kernel may leave to the tunnel in frames that it reads.
+    #[must_use]
+    pub fn device(&self) -> Offload {
+        self.tap.offload()
+    }
+
+    /// Whether frames of one TCP flow go to the device as superframes.
+    #[must_use]
+    pub fn joins_tcp(&self) -> bool {
+        self.joins_tcp.load(Ordering::Relaxed)
+    }
+
+    /// Whether frames of one UDP flow go to the device as superframes.
+    #[must_use]
+    pub fn joins_udp(&self) -> bool {
+        self.joins_udp.load(Ordering::Relaxed)
     }
 }
 
@@ -61,10 +111,10 @@ impl Port for TapPort {
     type Tx = TapTx;
 
     fn split(self) -> (TapRx, TapTx) {
-        let scratch = vec![0; SLOT_OCTETS].into_boxed_slice();
+        let scratch = vec![0; FRAME_OCTETS].into_boxed_slice();
         (
-            TapRx { tap: Arc::clone(&self.0), slots: Slots::new(), rejected: 0 },
-            TapTx { tap: self.0, scratch, whole: Vec::new(), gone: None, mtu_octets: Cell::new(None) },
+            TapRx { tap: Arc::clone(&self.tap), slots: Slots::new(), rejected: 0 },
+            TapTx { tap: self.tap, scratch, whole: Vec::new(), gone: None, mtu_octets: Cell::new(None) },
         )
     }
 }
@@ -81,9 +131,9 @@ impl PortRx for TapRx {
         self.slots.frames.clear();
         // Refused frames count, too: a run of them must not hold up the thread, and the device stays readable.
         for _ in 0..BATCH {
-            let index = self.slots.frames.len();
-            let slot = &mut self.slots.slot(index)[HEADROOM_OCTETS - VNET_HEADER_OCTETS..];
-            let octets = match self.tap.read(slot) {
+            let Some(start) = self.slots.next() else { break };
+            let room = &mut self.slots.octets[start - VNET_HEADER_OCTETS..];
+            let octets = match self.tap.read(room) {
                 Ok(Some(octets)) => octets,
                 Ok(None) => break,
                 // A superframe of a kind that the header has no word for; the kernel has thrown it away (`tun_put_user` of
@@ -94,15 +144,12 @@ impl PortRx for TapRx {
                 }
                 Err(error) => return Err(error),
             };
-            let Some((header, frame)) = slot[..octets].split_first_chunk() else {
+            let Some((header, frame)) = room[..octets].split_first_chunk() else {
                 self.rejected += 1;
                 continue;
             };
             match Work::from_virtio(VirtioNetHeader::parse(header), frame) {
-                Ok(work) => {
-                    let octets = frame.len();
-                    self.slots.frames.push((octets, work));
-                }
+                Ok(work) => self.slots.frames.push((start..start + frame.len(), work)),
                 Err(_) => self.rejected += 1,
             }
         }
@@ -187,7 +234,7 @@ impl Port for PlainTapPort {
     type Tx = PlainTapTx;
 
     fn split(self) -> (PlainTapRx, PlainTapTx) {
-        let scratch = vec![0; SLOT_OCTETS].into_boxed_slice();
+        let scratch = vec![0; FRAME_OCTETS].into_boxed_slice();
         (
             PlainTapRx { tap: Arc::clone(&self.0), slots: Slots::new() },
             PlainTapTx { tap: self.0, scratch, gone: None, known: Cell::new(None) },
@@ -204,11 +251,9 @@ pub struct PlainTapRx {
 impl PortRx for PlainTapRx {
     fn recv(&mut self) -> io::Result<usize> {
         self.slots.frames.clear();
-        while self.slots.frames.len() < BATCH {
-            let index = self.slots.frames.len();
-            let slot = &mut self.slots.slot(index)[HEADROOM_OCTETS..];
-            let Some(octets) = self.tap.read(slot)? else { break };
-            self.slots.frames.push((octets, Work::Done));
+        while let Some(start) = self.slots.next() {
+            let Some(octets) = self.tap.read(&mut self.slots.octets[start..])? else { break };
+            self.slots.frames.push((start..start + octets, Work::Done));
         }
         Ok(self.slots.frames.len())
     }

@@ -1,46 +1,32 @@
 //! An underlay of UDP sockets.
 //!
+//! What the kernel does for many datagrams at once is used where it can be: `UDP_GRO` on receipt, `UDP_SEGMENT` for sending.
+//! [`UdpOffload`] says what is in force.
+//!
 //! One socket at the local address and port receives. It also sends, unless another source port was asked for:
 //! then one socket (`SourcePort::Fixed`) or a pool (`SourcePort::Hash`) sends, and what arrives there is discarded by a
 //! filter in the kernel. A multicast group has a receiving socket of its own, bound to the group.
 
+mod groups;
+mod receive;
+mod send;
+
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use vxgate_codec::{flow, vxlan};
-use vxgate_core::{DropReason, PeerId};
-use vxgate_offload::Work;
-use vxgate_sys::epoll::{Epoll, Interest};
-use vxgate_sys::udp::{self, DontFragment, Message, RecvBatch, SendBatch, UdpOptions, UdpSocket, Want};
+use vxgate_sys::epoll::Epoll;
+use vxgate_sys::udp::{self, DontFragment, SEGMENTS_FLOOR, UdpOptions, UdpSocket, Want};
 
-use crate::port::HEADROOM_OCTETS;
-use crate::underlay::{Datagram, Outer, Tally, Target, Underlay, UnderlayRx, UnderlayTx};
-
-/// Datagrams in one call of recvmmsg or sendmmsg.
-const BATCH: usize = 64;
-
-/// Room for the longest UDP payload, so that a kernel peer's superframe arrives whole.
-const PAYLOAD_OCTETS: usize = 65_535;
-
-/// Octets that wait to be sent: four full superframes.
-const ARENA_OCTETS: usize = 4 * 65_536;
-
-/// Copies that wait to be sent.
-const QUEUE: usize = 1024;
+use self::receive::{UdpRx, gather};
+use self::send::UdpTx;
+use crate::underlay::Underlay;
 
 /// Sockets in the pool of source ports. Sixteen flows over 64 ports share one seldom enough for the ECMP paths and
 /// receive queues that the entropy is for, and each socket costs a descriptor and a kilobyte.
 pub const SOURCE_PORT_POOL: usize = 64;
-
-/// How long a full send buffer is waited for. One that stays full so long is not waited for again in the same batch: what
-/// finds no room is dropped.
-const SEND_PATIENCE: Duration = Duration::from_millis(20);
 
 /// Which UDP source port datagrams bear.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +52,8 @@ pub struct UdpConfig {
     /// The DF bit of the outer IPv4 header where a frame does not say. An outer datagram is never fragmented here,
     /// set or not (RFC 7348, section 4.3).
     pub dont_fragment: bool,
+    /// Whether the kernel may join and cut datagrams (`UDP_GRO`, `UDP_SEGMENT`), where it can. Default true.
+    pub offload: bool,
     /// Multicast groups to join, each on the link with this index (RFC 7348, section 4.2).
     pub groups: Vec<(IpAddr, u32)>,
     /// Asked size of the receive buffer, in octets; the system may give less. Default 4 MiB: 30 ms at 1 Gb/s.
@@ -84,6 +72,7 @@ impl UdpConfig {
             source_port: SourcePort::Fixed(local.port()),
             checksum: true,
             dont_fragment: false,
+            offload: true,
             groups: Vec::new(),
             receive_buffer_octets: 4 << 20,
             send_buffer_octets: 4 << 20,
@@ -100,6 +89,57 @@ pub struct UdpUnderlay {
     senders: Vec<Arc<UdpSocket>>,
     ports: RangeInclusive<u16>,
     dont_fragment: bool,
+    offload: Arc<UdpOffload>,
+}
+
+/// What the kernel does for many datagrams at once. It may change while the tunnel runs: what is refused is not tried again.
+#[derive(Debug)]
+pub struct UdpOffload {
+    segment: AtomicBool,
+    segments_max: usize,
+    gro: bool,
+}
+
+impl UdpOffload {
+    /// Asks the sockets; the receiving ones join datagrams from now on.
+    fn probe(config: &UdpConfig, receivers: &[Arc<UdpSocket>], senders: &[Arc<UdpSocket>]) -> Self {
+        // The kernel cuts nothing for a socket that sends no checksums.
+        let segment =
+            config.offload && config.checksum && senders.iter().all(|socket| socket.supports_segment());
+        let gro = config.offload && receivers.iter().all(|socket| socket.supports_gro());
+        // A socket that refuses what it said it could do goes on without.
+        let gro = gro && receivers.iter().all(|socket| socket.set_gro(true).is_ok());
+        Self {
+            segment: AtomicBool::new(segment),
+            segments_max: senders.first().map_or(SEGMENTS_FLOOR, |socket| socket.segments_max()),
+            gro,
+        }
+    }
+
+    /// Whether one send is cut into many datagrams (`UDP_SEGMENT`).
+    #[must_use]
+    pub fn segment(&self) -> bool {
+        self.segment.load(Ordering::Relaxed)
+    }
+
+    /// Datagrams that one send may become.
+    #[must_use]
+    pub const fn segments_max(&self) -> usize {
+        self.segments_max
+    }
+
+    /// Whether received datagrams come joined (`UDP_GRO`).
+    #[must_use]
+    pub const fn gro(&self) -> bool {
+        self.gro
+    }
+
+    /// The kernel or the device would not cut: from now on each datagram is a message of its own.
+    fn refuse_segment(&self, error: &io::Error) {
+        if self.segment.swap(false, Ordering::Relaxed) {
+            tracing::warn!(%error, "the kernel refuses to cut datagrams (UDP_SEGMENT): sending them one by one");
+        }
+    }
 }
 
 impl UdpUnderlay {
@@ -146,7 +186,15 @@ impl UdpUnderlay {
             }
         }
         let gathered = if receivers.len() > 1 { Some(gather(&receivers)?) } else { None };
-        Ok(Self { main, receivers, gathered, senders, ports, dont_fragment: config.dont_fragment })
+        let offload = Arc::new(UdpOffload::probe(config, &receivers, &senders));
+        let dont_fragment = config.dont_fragment;
+        Ok(Self { main, receivers, gathered, senders, ports, dont_fragment, offload })
+    }
+
+    /// What the kernel does for many datagrams at once, now and while the tunnel runs.
+    #[must_use]
+    pub fn offload(&self) -> Arc<UdpOffload> {
+        Arc::clone(&self.offload)
     }
 
     /// The address and port that peers send to.
@@ -211,273 +259,12 @@ impl Underlay for UdpUnderlay {
     type Tx = UdpTx;
 
     fn split(self) -> (UdpRx, UdpTx) {
-        let batch = RecvBatch::new(BATCH, HEADROOM_OCTETS, PAYLOAD_OCTETS);
-        let rx = UdpRx { sockets: self.receivers, gathered: self.gathered, next: 0, batch };
-        let tx = UdpTx {
-            current_df: vec![self.dont_fragment; self.senders.len()],
-            sockets: self.senders,
-            ports: self.ports,
-            default_df: self.dont_fragment,
-            arena: Vec::with_capacity(ARENA_OCTETS),
-            queue: Vec::with_capacity(QUEUE),
-            scratch: vec![0; PAYLOAD_OCTETS].into_boxed_slice(),
-            batch: SendBatch::new(BATCH),
-        };
-        (rx, tx)
-    }
-}
-
-/// The receiving half of a [`UdpUnderlay`].
-pub struct UdpRx {
-    sockets: Vec<Arc<UdpSocket>>,
-    gathered: Option<Epoll>,
-    next: usize,
-    batch: RecvBatch,
-}
-
-fn gather(sockets: &[Arc<UdpSocket>]) -> io::Result<Epoll> {
-    let epoll = Epoll::new()?;
-    for socket in sockets {
-        epoll.add(socket.as_fd(), 0, Interest::READABLE)?;
-    }
-    Ok(epoll)
-}
-
-impl UnderlayRx for UdpRx {
-    fn recv(&mut self) -> io::Result<usize> {
-        for _ in 0..self.sockets.len() {
-            let socket = &self.sockets[self.next];
-            // Each in its turn: a flood at one must not starve the others.
-            self.next = (self.next + 1) % self.sockets.len();
-            match udp::recv_batch(socket, &mut self.batch) {
-                Ok(0) => {}
-                Ok(count) => return Ok(count),
-                // What the network says of a datagram that we sent (ICMP) is told on this socket; the next call reads on.
-                Err(error) if is_passing(&error) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(0)
-    }
-
-    fn datagram(&mut self, index: usize) -> Datagram<'_> {
-        let datagram = self.batch.datagram(index).expect("the index is within the batch");
-        Datagram {
-            source: datagram.source.ip(),
-            tos: datagram.tos,
-            payload: datagram.range,
-            truncated: datagram.truncated,
-            buffer: self.batch.slot_mut(index),
-        }
-    }
-
-    fn readiness(&self) -> BorrowedFd<'_> {
-        match &self.gathered {
-            Some(epoll) => epoll.as_fd(),
-            None => self.sockets[0].as_fd(),
-        }
-    }
-}
-
-/// One copy that waits to be sent.
-struct Queued {
-    start: usize,
-    end: usize,
-    socket: usize,
-    peer: PeerId,
-    address: SocketAddr,
-    tos: u8,
-    ttl: Option<u8>,
-    dont_fragment: bool,
-}
-
-/// The sending half of a [`UdpUnderlay`].
-pub struct UdpTx {
-    sockets: Vec<Arc<UdpSocket>>,
-    ports: RangeInclusive<u16>,
-    default_df: bool,
-    /// The DF bit that each socket sets now.
-    current_df: Vec<bool>,
-    /// Datagrams that wait, one behind the other; copies of one frame share their octets.
-    arena: Vec<u8>,
-    queue: Vec<Queued>,
-    scratch: Box<[u8]>,
-    batch: SendBatch,
-}
-
-impl UnderlayTx for UdpTx {
-    fn push(&mut self, frame: &[u8], work: Work, outer: &Outer, targets: &[Target], tally: &mut dyn Tally) {
-        // The scratch buffer is lent to the cutter while its segments go into the arena.
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let mut fits = false;
-        work.finish_copy(frame, &mut scratch, |segment| {
-            fits = true;
-            self.enqueue(segment, outer, targets, tally);
-        });
-        self.scratch = scratch;
-        if !fits {
-            targets.iter().for_each(|target| tally.dropped(target.peer, DropReason::TooBig));
-        }
-    }
-
-    fn flush(&mut self, tally: &mut dyn Tally) -> io::Result<()> {
-        self.send(tally);
-        Ok(())
-    }
-}
-
-impl UdpTx {
-    fn enqueue(&mut self, segment: &[u8], outer: &Outer, targets: &[Target], tally: &mut dyn Tally) {
-        let octets = vxlan::HEADER_OCTETS + segment.len();
-        let socket =
-            usize::from(flow::source_port(outer.flow_hash, self.ports.clone()) - *self.ports.start());
-        let width = usize::from(self.ports.end() - self.ports.start()) + 1;
-        let socket = socket * self.sockets.len() / width;
-        let mut built = None;
-        for target in targets {
-            if octets > PAYLOAD_OCTETS {
-                tally.dropped(target.peer, DropReason::TooBig);
-                continue;
-            }
-            if self.queue.len() == QUEUE || self.arena.len() + octets > ARENA_OCTETS {
-                self.send(tally);
-                built = None;
-            }
-            let start = match built {
-                Some((vni, start)) if vni == target.vni => start,
-                _ => {
-                    let start = self.arena.len();
-                    let mut header = [0; vxlan::HEADER_OCTETS];
-                    vxlan::encap(target.vni, &mut header);
-                    self.arena.extend_from_slice(&header);
-                    self.arena.extend_from_slice(segment);
-                    built = Some((target.vni, start));
-                    start
-                }
-            };
-            self.queue.push(Queued {
-                start,
-                end: start + octets,
-                socket,
-                peer: target.peer,
-                address: target.address,
-                tos: outer.tos,
-                ttl: outer.ttl,
-                dont_fragment: outer.dont_fragment.unwrap_or(self.default_df),
-            });
-        }
-    }
-
-    /// Sends all that waits: one call for each run of copies of one socket.
-    fn send(&mut self, tally: &mut dyn Tally) {
-        let mut at = 0;
-        let mut patience = true;
-        while let Some(first) = self.queue.get(at) {
-            let (socket, df) = (first.socket, first.dont_fragment);
-            if df != self.current_df[socket] {
-                self.switch_df(socket, df);
-            }
-            let run =
-                self.queue[at..].iter().take_while(|copy| copy.socket == socket && copy.dont_fragment == df);
-            let arena = &self.arena;
-            let outcome = udp::send_batch(
-                &self.sockets[socket],
-                &mut self.batch,
-                run.map(|copy| Message {
-                    tos: Some(copy.tos),
-                    ttl: copy.ttl,
-                    ..Message::new(copy.address, &arena[copy.start..copy.end])
-                }),
-            );
-            for copy in &self.queue[at..at + outcome.sent] {
-                tally.sent(copy.peer, copy.end - copy.start - vxlan::HEADER_OCTETS);
-            }
-            at += outcome.sent;
-            let (Some(error), Some(copy)) = (outcome.error, self.queue.get(at)) else { continue };
-            if error.kind() == ErrorKind::WouldBlock {
-                if patience && wait_writable(&self.sockets[socket], SEND_PATIENCE) {
-                    continue;
-                }
-                patience = false;
-            }
-            tally.dropped(copy.peer, drop_reason(&error));
-            at += 1;
-        }
-        self.queue.clear();
-        self.arena.clear();
-    }
-
-    fn switch_df(&mut self, socket: usize, set: bool) {
-        // IPv6 has no such bit; a refusal there changes nothing.
-        let _ = self.sockets[socket].set_dont_fragment(dont_fragment(set));
-        self.current_df[socket] = set;
-    }
-}
-
-/// Whether an error of a receiving call tells of one datagram and not of the socket.
-fn is_passing(error: &io::Error) -> bool {
-    !matches!(Errno::from_io_error(error), Some(Errno::BADF | Errno::NOTSOCK | Errno::FAULT | Errno::INVAL))
-}
-
-/// Whether there is room in the socket's send buffer within `patience`.
-fn wait_writable(socket: &UdpSocket, patience: Duration) -> bool {
-    let timeout = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
-    poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&timeout)).is_ok_and(|ready| ready > 0)
-}
-
-fn drop_reason(error: &io::Error) -> DropReason {
-    match Errno::from_io_error(error) {
-        Some(Errno::MSGSIZE) => DropReason::TooBig,
-        Some(Errno::PERM | Errno::ACCESS) => DropReason::UnderlayRefused,
-        Some(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => DropReason::UnderlayFull,
-        _ => DropReason::Unreachable,
+        (
+            UdpRx::new(self.receivers, self.gathered),
+            UdpTx::new(self.senders, self.ports, self.dont_fragment, self.offload),
+        )
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Dropped(Vec<DropReason>);
-
-    impl Tally for Dropped {
-        fn sent(&mut self, _peer: PeerId, _octets: usize) {}
-
-        fn dropped(&mut self, _peer: PeerId, reason: DropReason) {
-            self.0.push(reason);
-        }
-    }
-
-    fn loopback() -> UdpConfig {
-        UdpConfig::new("127.0.0.1:0".parse().unwrap())
-    }
-
-    #[test]
-    fn a_range_that_holds_no_source_port_is_refused() {
-        #[expect(clippy::reversed_empty_ranges, reason = "that is what is refused")]
-        for range in [60_000..=50_000, 0..=10] {
-            let config = UdpConfig { source_port: SourcePort::Hash(range), ..loopback() };
-            assert_eq!(UdpUnderlay::bind(&config).err().unwrap().kind(), ErrorKind::InvalidInput);
-        }
-    }
-
-    #[test]
-    fn a_frame_too_long_to_be_finished_is_counted_as_too_big() {
-        let peer = segment_with_a_peer();
-        let (_, mut tx) = UdpUnderlay::bind(&loopback()).unwrap().split();
-        let address = "127.0.0.1:9".parse().unwrap();
-        let target = Target { peer, address, vni: vxgate_codec::Vni::MAX };
-        let mut tally = Dropped(Vec::new());
-        let work = Work::Checksum(vxgate_offload::ChecksumAt { start: 34, offset: 16 });
-        for work in [Work::Done, work] {
-            tx.push(&vec![0; PAYLOAD_OCTETS + 4], work, &Outer::default(), &[target], &mut tally);
-        }
-        assert_eq!(tally.0, [DropReason::TooBig; 2]);
-    }
-
-    fn segment_with_a_peer() -> PeerId {
-        let mut segment = vxgate_core::Segment::new(vxgate_core::SegmentConfig::default());
-        let remote = vxgate_core::Remote::new("192.0.2.1".parse().unwrap());
-        segment.peer_add(remote, vxgate_core::Timestamp::default()).unwrap()
-    }
-}
+mod tests;

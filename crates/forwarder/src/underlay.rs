@@ -24,6 +24,8 @@ pub struct Datagram<'a> {
     pub payload: Range<usize>,
     /// The payload was longer than the buffer and has lost its end.
     pub truncated: bool,
+    /// The frame within is a kernel peer's superframe of UDP datagrams of this payload each.
+    pub segment_octets: Option<u16>,
 }
 
 /// The half that datagrams come from.
@@ -35,7 +37,8 @@ pub trait UnderlayRx: Send {
     /// The underlay is of no more use. What a network reports of single datagrams is no error.
     fn recv(&mut self) -> io::Result<usize>;
 
-    /// Lends datagram `index` of the last batch. `index` is less than what [`UnderlayRx::recv`] returned.
+    /// Lends datagram `index` of the last batch. `index` is less than what [`UnderlayRx::recv`] returned, and goes up from
+    /// call to call: what is in front of a datagram in its buffer may be an earlier one.
     fn datagram(&mut self, index: usize) -> Datagram<'_>;
 
     /// Becomes readable when a datagram may be queued.
@@ -62,21 +65,23 @@ pub struct Outer {
     pub ttl: Option<u8>,
     /// Whether the outer IPv4 header forbids fragmentation; `None` leaves it as the underlay was opened.
     pub dont_fragment: Option<bool>,
-    /// Hash of the inner flow, from which a source port may be chosen (RFC 7348, section 5).
+    /// Hash of the inner flow: frames of one hash stay in order, and a source port may be chosen from it (RFC 7348,
+    /// section 5).
     pub flow_hash: u32,
 }
 
 /// What became of copies: the underlay tells, the worker counts.
 pub trait Tally {
-    /// A copy of a frame of `octets` went to `peer`, outer headers not counted.
-    fn sent(&mut self, peer: PeerId, octets: usize);
-    /// A copy for `peer` was dropped.
-    fn dropped(&mut self, peer: PeerId, reason: DropReason);
+    /// Copies of `frames` frames, `octets` in all, went to `peer`; outer headers not counted.
+    fn sent(&mut self, peer: PeerId, frames: u64, octets: u64);
+    /// Copies of `frames` frames for `peer` were dropped.
+    fn dropped(&mut self, peer: PeerId, reason: DropReason, frames: u64);
 }
 
 /// The half that datagrams go to.
 pub trait UnderlayTx: Send {
-    /// Takes one inner frame and sends a copy to each target, now or at [`UnderlayTx::flush`].
+    /// Takes one inner frame, or a superframe that it cuts as `work` says, and sends a copy to each target, now or at
+    /// [`UnderlayTx::flush`]. Frames of one [`Outer::flow_hash`] arrive in the order in which they were pushed.
     fn push(&mut self, frame: &[u8], work: Work, outer: &Outer, targets: &[Target], tally: &mut dyn Tally);
 
     /// Sends what `push` has held back.

@@ -82,6 +82,13 @@ impl Split {
             .max(1)
     }
 
+    /// Length of segment number `index` of a superframe of `frame_octets`; of one past the last, that of its headers.
+    #[must_use]
+    pub fn segment_length(&self, frame_octets: usize, index: usize) -> usize {
+        let (headers, step) = (usize::from(self.payload), usize::from(self.segment_octets));
+        headers + frame_octets.saturating_sub(headers + index * step).min(step)
+    }
+
     /// Where the checksum of the superframe and of each segment stands.
     #[must_use]
     pub fn checksum_at(&self) -> ChecksumAt {
@@ -143,10 +150,13 @@ impl Split {
                 UDP
             }
         };
-        let at = self.checksum_at();
+        let field = l4 + usize::from(self.checksum_at().offset);
         let seed = checksum::fold(checksum::pseudo_header(out.get(addresses)?, protocol, length - l4));
-        put(out, l4 + usize::from(at.offset), seed);
-        at.finish(out);
+        put(out, field, seed);
+        let sum = !checksum::fold(checksum::add(0, out.get(l4..)?));
+        // A UDP checksum of zero means "none" and goes out as its other form (RFC 768). One of TCP goes as it is, as the
+        // kernel's own segmentation writes it.
+        put(out, field, if sum == 0 && self.kind == SplitKind::Udp { 0xffff } else { sum });
         Some(length)
     }
 

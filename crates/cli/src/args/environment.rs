@@ -34,6 +34,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("tos", "VXGATE_TOS"),
     ("df", "VXGATE_DF"),
     ("udp-checksum", "VXGATE_UDP_CHECKSUM"),
+    ("offload", "VXGATE_OFFLOAD"),
 ];
 
 /// The variable of this option.

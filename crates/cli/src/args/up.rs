@@ -120,6 +120,13 @@ pub(crate) struct UpOptions {
     /// UDP checksum of outer datagrams: on or off [default: on]
     #[arg(long, value_name = "on|off", value_parser = values::on_off, help_heading = "Outer header")]
     pub(crate) udp_checksum: Option<bool>,
+
+    /// Superframes and runs of datagrams in one system call, where the kernel can: auto or off [default: auto]
+    ///
+    /// auto asks the device for checksum and segmentation offload, sends with UDP_SEGMENT, receives with UDP_GRO and joins
+    /// the frames of a flow; `vxgate show` tells what is in force. off moves one frame at a time.
+    #[arg(long, value_name = "auto|off", value_parser = values::auto_off, help_heading = "Performance")]
+    pub(crate) offload: Option<bool>,
 }
 
 impl UpOptions {
@@ -148,6 +155,7 @@ impl UpOptions {
             tos: self.tos.or(lower.tos),
             df: self.df.or(lower.df),
             udp_checksum: self.udp_checksum.or(lower.udp_checksum),
+            offload: self.offload.or(lower.offload),
         }
     }
 }

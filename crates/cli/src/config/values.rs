@@ -252,6 +252,15 @@ pub(crate) fn on_off(text: &str) -> Result<bool, NotAllowed> {
     }
 }
 
+/// `auto` or `off`.
+pub(crate) fn auto_off(text: &str) -> Result<bool, NotAllowed> {
+    match text {
+        "auto" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(not_allowed("auto or off")),
+    }
+}
+
 /// Seconds until an entry of the forwarding database that nobody confirms goes: 0 means never, and the upper end is
 /// that of IEEE 802.1Q table 8-6.
 pub(crate) fn ageing(text: &str) -> Result<Duration, NotAllowed> {
@@ -378,6 +387,8 @@ mod tests {
         refused(port, &["", "0", "65536", "+1", " 1", "4789/udp"]);
         assert_eq!((on_off("on"), on_off("off")), (Ok(true), Ok(false)));
         refused(on_off, &["", "yes", "1", "On"]);
+        assert_eq!((auto_off("auto"), auto_off("off")), (Ok(true), Ok(false)));
+        refused(auto_off, &["", "on", "Auto"]);
     }
 
     #[test]

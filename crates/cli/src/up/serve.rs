@@ -13,6 +13,7 @@ use vxgate_core::{
 };
 use vxgate_forwarder::{Control, Ended};
 
+use super::tunnel::OffloadView;
 use crate::control::protocol::{
     EntryState, FdbEntry, FdbFill, FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, PeerState, PeerStatus,
     Refusal, Traffic, TunnelStatus,
@@ -44,7 +45,7 @@ pub(super) struct About {
     pub(super) local: IpAddr,
     pub(super) port: u16,
     pub(super) source_port: String,
-    pub(super) virtio_header: bool,
+    pub(super) offload: OffloadView,
     pub(super) is_v6: bool,
     pub(super) started: Instant,
 }
@@ -102,7 +103,7 @@ impl Handler for Tenant {
             port: about.port,
             source_port: about.source_port,
             lane: LANE.to_owned(),
-            offload: BTreeMap::from([("virtio-header".to_owned(), about.virtio_header)]),
+            offload: about.offload.in_force(),
             workers: 1,
             pid: std::process::id(),
             uptime_s: about.started.elapsed().as_secs(),

@@ -3,6 +3,7 @@
 //! The TAP device lives as long as its descriptor, and its addresses and routes as long as the device. So there is no list
 //! of things to undo: whatever fails on the way, and whatever ends the process, dropping the descriptor undoes all.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
@@ -13,11 +14,12 @@ use ipnet::IpNet;
 use vxgate_codec::MacAddr;
 use vxgate_core::{Prefix, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{
-    Forwarder, Inherit, OuterPolicy, PlainTapPort, SourcePort, TapPort, UdpConfig, UdpUnderlay,
+    Forwarder, Inherit, OuterPolicy, PlainTapPort, SourcePort, TapOffload, TapPort, UdpConfig, UdpOffload,
+    UdpUnderlay,
 };
 use vxgate_netlink::{Link, Netlink};
 use vxgate_sys::plain_tap::PlainTap;
-use vxgate_sys::tap::{Tap, TapError, TapOptions};
+use vxgate_sys::tap::{Offload, Tap, TapError, TapOptions};
 
 use super::error::UpError;
 use super::owner::port_owner;
@@ -35,8 +37,8 @@ pub(crate) struct Tunnel {
     pub(crate) dev: String,
     /// The device's number.
     pub(crate) link: u32,
-    /// Whether the TAP's frames carry a virtio header.
-    pub(crate) virtio_header: bool,
+    /// What the kernel and the tunnel do for many frames at once.
+    pub(crate) offload: OffloadView,
     pub(crate) local: SocketAddr,
 }
 
@@ -44,7 +46,7 @@ impl Tunnel {
     /// Makes the device and the sockets and starts forwarding.
     pub(crate) async fn start(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<Tunnel, UpError> {
         let underlay = bind(netlink, config, plan).await?;
-        let tap = AnyTap::open(config.dev.as_str())?;
+        let tap = AnyTap::open(config.dev.as_str(), config.offload)?;
         let link = netlink.link_by_name(tap.name()).await?;
         set_up(netlink, &link, config, plan).await?;
 
@@ -54,19 +56,48 @@ impl Tunnel {
             added.map_err(|source| UpError::Peer { peer, source })?;
         }
         let policy = outer_policy(config);
-        let (dev, virtio_header) = (tap.name().to_owned(), matches!(tap, AnyTap::Offload(_)));
+        let dev = tap.name().to_owned();
         let local = underlay.local_addr().map_err(UpError::Start)?;
-        let forwarder = match tap {
-            AnyTap::Offload(tap) => Forwarder::spawn(segment, TapPort::new(tap), underlay, policy),
-            AnyTap::Plain(tap) => Forwarder::spawn(segment, PlainTapPort::new(tap), underlay, policy),
+        let udp = underlay.offload();
+        let (tap, forwarder) = match tap {
+            AnyTap::Offload(tap) => {
+                let port = TapPort::new(tap);
+                (Some(port.offload()), Forwarder::spawn(segment, port, underlay, policy))
+            }
+            AnyTap::Plain(tap) => (None, Forwarder::spawn(segment, PlainTapPort::new(tap), underlay, policy)),
         };
-        Ok(Tunnel {
-            forwarder: forwarder.map_err(UpError::Start)?,
-            dev,
-            link: link.index,
-            virtio_header,
-            local,
-        })
+        let offload = OffloadView { tap, udp };
+        Ok(Tunnel { forwarder: forwarder.map_err(UpError::Start)?, dev, link: link.index, offload, local })
+    }
+}
+
+/// What the kernel and the tunnel do for many frames at once; some of it may change while the tunnel runs.
+#[derive(Clone)]
+pub(crate) struct OffloadView {
+    /// `None` for the plain TAP, which has no virtio header.
+    tap: Option<Arc<TapOffload>>,
+    udp: Arc<UdpOffload>,
+}
+
+impl OffloadView {
+    /// What is in force now, by name.
+    pub(crate) fn in_force(&self) -> BTreeMap<String, bool> {
+        let tap = self.tap.as_deref();
+        let device = tap.map_or(Offload::NONE, TapOffload::device);
+        let has = |offload| device.contains(offload);
+        [
+            ("virtio-header", tap.is_some()),
+            ("csum", has(Offload::CSUM)),
+            ("tso4", has(Offload::TSO4)),
+            ("tso6", has(Offload::TSO6)),
+            ("uso", has(Offload::USO)),
+            ("coalesce-tcp", tap.is_some_and(TapOffload::joins_tcp)),
+            ("coalesce-udp", tap.is_some_and(TapOffload::joins_udp)),
+            ("udp-segment", self.udp.segment()),
+            ("udp-gro", self.udp.gro()),
+        ]
+        .map(|(name, on)| (name.to_owned(), on))
+        .into()
     }
 }
 
@@ -77,9 +108,13 @@ enum AnyTap {
 }
 
 impl AnyTap {
-    fn open(name: &str) -> Result<AnyTap, TapError> {
-        match Tap::open(&TapOptions::new(name)) {
-            Ok(tap) => Ok(AnyTap::Offload(Arc::new(tap))),
+    fn open(name: &str, offload: bool) -> Result<AnyTap, TapError> {
+        let offload = if offload { Offload::ALL } else { Offload::NONE };
+        match Tap::open(&TapOptions { offload, ..TapOptions::new(name) }) {
+            Ok(tap) => {
+                tracing::debug!(offload = ?tap.offload(), "the device's offloads");
+                Ok(AnyTap::Offload(Arc::new(tap)))
+            }
             Err(TapError::FlagsRefused) => {
                 tracing::info!("the kernel refuses a TAP with a virtio header: using a plain one");
                 PlainTap::open(name).map(|tap| AnyTap::Plain(Arc::new(tap)))
@@ -106,6 +141,7 @@ async fn bind(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<UdpUn
             values::SourcePort::Hash(range) => SourcePort::Hash(range.clone()),
         },
         checksum: config.udp_checksum,
+        offload: config.offload,
         dont_fragment: config.df == Df::Set,
         groups: groups.map(|group| (*group, plan.underlay)).collect(),
         ..UdpConfig::new(address)
@@ -209,7 +245,6 @@ fn outer_policy(config: &UpConfig) -> OuterPolicy {
             Df::Inherit => Inherit::Inherit,
         },
         flow_key: random(),
-        hash_flows: matches!(config.source_port, values::SourcePort::Hash(_)),
     }
 }
 

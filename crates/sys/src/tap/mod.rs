@@ -57,12 +57,13 @@ pub struct Tap {
     /// Asks the namespace in which the device was made.
     namespace: OwnedFd,
     offload: AtomicU32,
+    write_offload: Offload,
 }
 
 impl Tap {
     /// Makes the device, or attaches to it where `exclusive` is off. It is down and has no address.
     ///
-    /// Offloads that the kernel does not know are left out: first USO (Linux before 6.2), then all.
+    /// An offload that the kernel does not know, as USO before Linux 6.2, is left out, and no other with it.
     ///
     /// # Errors
     ///
@@ -98,14 +99,21 @@ impl Tap {
 
     fn configure(fd: OwnedFd, name: String, offload: Offload) -> Result<Tap, TapError> {
         set_header(fd.as_fd()).map_err(|_| TapError::FlagsRefused)?;
-        let tap = Tap { fd, name, namespace: interface::socket()?, offload: AtomicU32::new(0) };
         // The mask belongs to the device and outlives a descriptor of a persistent one: set it even when it
         // is empty.
-        tap.set_offload(offload)
-            .or_else(|_| tap.set_offload(offload.without_uso()))
-            .or_else(|_| tap.set_offload(Offload::NONE))
-            .map_err(|_| TapError::FlagsRefused)?;
-        Ok(tap)
+        let set = |mask| set_offload(fd.as_fd(), mask);
+        let uso_beside = !offload.has_uso() && set(Offload::USO).is_ok();
+        let granted = offload::negotiate(offload, set).map_err(|_| TapError::FlagsRefused)?;
+        let uso = uso_beside || granted.has_uso();
+        let write_offload = Offload::CSUM | Offload::TSO4 | Offload::TSO6 | Offload::TSO_ECN;
+        let write_offload = if uso { write_offload | Offload::USO } else { write_offload };
+        Ok(Tap {
+            fd,
+            name,
+            namespace: interface::socket()?,
+            offload: AtomicU32::new(granted.0),
+            write_offload,
+        })
     }
 
     /// The interface's name at open, with `%d` resolved.
@@ -114,10 +122,23 @@ impl Tap {
         &self.name
     }
 
-    /// What the kernel may leave to us in frames that we read.
+    /// What the kernel may leave to us in frames that we read. An administrator can narrow it further
+    /// (`ethtool -K`), which does not show here.
     #[must_use]
     pub fn offload(&self) -> Offload {
         Offload(self.offload.load(Ordering::Relaxed))
+    }
+
+    /// What we may leave to the kernel in frames that we write, whatever [`Tap::offload`] is.
+    ///
+    /// Writing does not look at the mask: `tun_get_user` of drivers/net/tun.c hands every header to
+    /// `virtio_net_hdr_to_skb` of linux/virtio_net.h, which takes a partial checksum and TCP superframes on each
+    /// kernel that has the header, and UDP superframes since Linux 6.2, the release that also knows
+    /// [`Offload::USO`]. Such a one must have a partial checksum, and at most as many segments as
+    /// [`crate::udp::UdpSocket::segments_max`] tells.
+    #[must_use]
+    pub fn write_offload(&self) -> Offload {
+        self.write_offload
     }
 
     /// Changes what the kernel may leave to us.
@@ -134,6 +155,12 @@ impl Tap {
     /// Reads one frame, [`VNET_HEADER_OCTETS`] of header first, and returns the octets of both; `None` when
     /// none is queued. A frame that is longer than the buffer is cut without a sign.
     ///
+    /// A frame has at most 65,535 octets and its VLAN tags, superframe or not. The device's MTU ends at 65,521
+    /// octets, which an Ethernet header makes 65,535. A superframe that reaches the device's `gso_max_size` is cut
+    /// by the kernel (`gso_features_check` of net/core/dev.c), and a TAP device has 65,536 there and refuses more:
+    /// its `tso_max_size` stays at `GSO_LEGACY_MAX_SIZE` of linux/netdevice.h. So BIG TCP ends in front of a TAP:
+    /// what another device joined to more than that, and the host forwards, comes in segments.
+    ///
     /// # Errors
     ///
     /// `InvalidInput` when a frame is queued and the buffer shorter than the header, which loses the frame;
@@ -145,10 +172,15 @@ impl Tap {
     /// Writes one frame, header first, and returns the octets taken; `None` when the kernel has no room for
     /// it now. The stack receives the frame before this returns.
     ///
+    /// A superframe is to have more than one segment. Of TCP with options, one that fills a single segment or nearly so
+    /// is taken here and lost wherever the kernel has to cut it: `virtio_net_hdr_to_skb` counts the options as payload,
+    /// and `tcp_gso_segment` of net/ipv4/tcp_offload.c then finds nothing to cut.
+    ///
     /// # Errors
     ///
-    /// `InvalidInput` for a frame shorter than an Ethernet header or a virtio header that contradicts its
-    /// frame; `EIO` while the interface is down; `EBADFD` when it was deleted.
+    /// `InvalidInput` for a frame shorter than an Ethernet header, a virtio header that contradicts its frame, or
+    /// a superframe that is not in [`Tap::write_offload`]; `EIO` while the interface is down; `EBADFD` when it
+    /// was deleted.
     pub fn write(&self, frame: &[u8]) -> io::Result<Option<usize>> {
         call::write(self.fd.as_fd(), frame)
     }

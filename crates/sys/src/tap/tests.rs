@@ -144,8 +144,11 @@ fn every_offload_alone_and_all_together_are_granted_or_demoted_to_what_the_kerne
         let Some(tap) = test_support::tap(&TapOptions::new("none")) else { return };
         assert_eq!(tap.offload(), Offload::NONE);
         let all = ALL.into_iter().fold(Offload::NONE, |sum, one| sum | one);
+        let without_uso = Offload::CSUM | Offload::TSO4 | Offload::TSO6 | Offload::TSO_ECN;
         let tap = Tap::open(&TapOptions { offload: all, ..TapOptions::new("most") }).unwrap();
-        assert!(tap.offload() == all || tap.offload() == all.without_uso(), "{:?}", tap.offload());
+        assert!(tap.offload() == all || tap.offload() == without_uso, "{:?}", tap.offload());
+        let known = tap.offload();
+        assert_eq!(tap.write_offload(), known, "as much can be written as can be read");
         for offload in [Offload::CSUM, Offload::TSO4, Offload::TSO6, Offload::TSO4 | Offload::TSO6] {
             tap.set_offload(offload).unwrap();
             assert_eq!(tap.offload(), offload);
@@ -153,9 +156,13 @@ fn every_offload_alone_and_all_together_are_granted_or_demoted_to_what_the_kerne
         let unknown = Offload(1 << 30);
         assert_eq!(tap.set_offload(unknown).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert_eq!(tap.offload(), Offload::TSO4 | Offload::TSO6);
+        assert_eq!(tap.write_offload(), known);
         let demoted =
             Tap::open(&TapOptions { offload: all | unknown, ..TapOptions::new("demoted") }).unwrap();
-        assert_eq!(demoted.offload(), Offload::NONE);
+        assert_eq!(demoted.offload(), known);
+        // Alone it is refused, and what was asked for beside it is not: it needs one of the others.
+        let ecn = Tap::open(&TapOptions { offload: Offload::TSO_ECN, ..TapOptions::new("ecn") }).unwrap();
+        assert_eq!(ecn.offload(), Offload::CSUM);
     });
 }
 
@@ -225,6 +232,98 @@ fn a_udp_superframe_comes_whole_with_uso_and_in_pieces_without() {
         let lengths: Vec<_> =
             (0..11).map(|_| read_soon(&tap, &mut buffer) - VNET_HEADER_OCTETS - 42).collect();
         assert_eq!(lengths, [[1000; 10].as_slice(), &[500]].concat());
+    });
+}
+
+/// A superframe from 192.0.2.2 or 2001:db8::2 to the device's own MAC address, behind its virtio header:
+/// `segments` of 1000 octets, but the last of 500.
+fn superframe(tap: &Tap, gso_type: u8, segments: usize) -> Vec<u8> {
+    let (v6, udp) = (gso_type & 0x7f == 4, gso_type == 5);
+    let (ip_octets, l4_octets): (u16, u16) = (if v6 { 40 } else { 20 }, if udp { 8 } else { 20 });
+    let payload = u16::try_from(segments * 1000 - 500).unwrap();
+    let mut frame = vec![1, gso_type];
+    for field in [14 + ip_octets + l4_octets, 1000, 14 + ip_octets, if udp { 6 } else { 16 }] {
+        frame.extend(field.to_le_bytes());
+    }
+    frame.extend(tap.mac().unwrap().iter().chain(&[2, 0, 0, 0, 0, 2]));
+    let protocol = if udp { 17 } else { 6 };
+    if v6 {
+        let [high, low] = (l4_octets + payload).to_be_bytes();
+        let (source, destination) = ("2001:db8::2", "2001:db8::1");
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, high, low, protocol, 64]);
+        for address in [source, destination] {
+            frame.extend(address.parse::<std::net::Ipv6Addr>().unwrap().octets());
+        }
+    } else {
+        let [high, low] = (ip_octets + l4_octets + payload).to_be_bytes();
+        let header = [0x45, 0, high, low, 0, 7, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 2, 192, 0, 2, 1];
+        let [sum_high, sum_low] = (!internet_sum(&header)).to_be_bytes();
+        frame.extend([8, 0]);
+        frame.extend(header);
+        let at = frame.len() - 20;
+        frame[at + 10..at + 12].copy_from_slice(&[sum_high, sum_low]);
+    }
+    // The addresses' and the rest's sum, which the kernel completes.
+    let addresses = if v6 { 32 } else { 8 };
+    let [high, low] = (l4_octets + payload).to_be_bytes();
+    let pseudo = [&frame[frame.len() - addresses..], &[0, protocol, high, low]].concat();
+    let sum = internet_sum(&pseudo).to_be_bytes();
+    if udp {
+        frame.extend([0, 9, 0, 9, high, low]);
+        frame.extend(sum);
+    } else {
+        frame.extend([0, 9, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x90, 0xff, 0xff]);
+        frame.extend(sum);
+        frame.extend([0, 0]);
+    }
+    frame.resize(frame.len() + usize::from(payload), 7);
+    frame
+}
+
+#[test]
+fn superframes_are_taken_by_a_device_that_hands_none_out() {
+    isolated(|| {
+        let Some(tap) = test_support::tap(&TapOptions::new("tap")) else { return };
+        assert_eq!((tap.offload(), tap.write_offload().contains(Offload::TSO4)), (Offload::NONE, true));
+        up("tap");
+        let incoming = PacketOptions { ignore_outgoing: true, promiscuous: false };
+        let stack = PacketSocket::open("tap", &incoming).unwrap();
+        let mut buffer = vec![0; 70_000];
+        // VIRTIO_NET_HDR_GSO_TCPV4, the same with GSO_ECN, _TCPV6, _UDP_L4.
+        for gso_type in [1, 0x81, 4, 5] {
+            if gso_type == 5 && !tap.write_offload().has_uso() {
+                test_support::skip("a kernel with USO on TAP devices (Linux 6.2)");
+                continue;
+            }
+            let frame = superframe(&tap, gso_type, 40);
+            assert_eq!(tap.write(&frame).unwrap(), Some(frame.len()), "type {gso_type:#x}");
+            let octets = stack.recv(&mut buffer, LONG).unwrap().unwrap();
+            // In one piece, with its checksum as unfinished as it was.
+            assert_eq!(buffer[..octets], frame[VNET_HEADER_OCTETS..], "type {gso_type:#x}");
+        }
+    });
+}
+
+#[test]
+fn a_udp_superframe_of_more_segments_than_a_send_may_have_is_refused() {
+    isolated(|| {
+        let Some(tap) = test_support::tap(&TapOptions::new("tap")) else { return };
+        if !tap.write_offload().has_uso() {
+            return test_support::skip("a kernel with USO on TAP devices (Linux 6.2)");
+        }
+        up("tap");
+        let most = crate::udp::bind(&crate::udp::UdpOptions::new("127.0.0.1:0".parse().unwrap()))
+            .unwrap()
+            .segments_max();
+        let mut frame = superframe(&tap, 5, 1);
+        let segment_octets = |frame: &mut Vec<u8>, segments: usize| {
+            let octets = u16::try_from(500_usize.div_ceil(segments)).unwrap();
+            frame[4..6].copy_from_slice(&octets.to_le_bytes());
+        };
+        segment_octets(&mut frame, most);
+        assert_eq!(tap.write(&frame).unwrap(), Some(frame.len()));
+        frame[4..6].copy_from_slice(&1_u16.to_le_bytes());
+        assert_eq!(tap.write(&frame).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     });
 }
 

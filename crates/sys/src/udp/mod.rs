@@ -5,6 +5,7 @@
 mod error_queue;
 mod options;
 mod receive;
+mod segments;
 mod send;
 
 pub use error_queue::{ErrorOrigin, QueuedError};
@@ -20,12 +21,21 @@ use socket2::{InterfaceIndexOrAddress, SockRef};
 
 use crate::call::set_option;
 
-/// Largest UDP payload over IPv4 in octets: 65,535 less the IP and UDP headers (RFC 768, RFC 791).
+/// Largest UDP payload over IPv4 in octets: 65,535 less the IP and UDP headers (RFC 768, RFC 791). It bounds one
+/// datagram and one send of several alike ([`Message::segment_octets`]).
 pub const PAYLOAD_OCTETS_MAX: usize = 65_507;
 
-/// Most datagrams that one `UDP_SEGMENT` send may become on every kernel that has it (`UDP_MAX_SEGMENTS` of
-/// net/udp.h; newer kernels take 128).
-pub const SEGMENTS_MAX: usize = 64;
+/// The same over IPv6, whose payload length does not count the IPv6 header (RFC 8200 section 3): 65,535 less the
+/// UDP header.
+pub const PAYLOAD_OCTETS_MAX_V6: usize = 65_527;
+
+/// Datagrams that one send may become on every kernel that can cut one: `UDP_MAX_SEGMENTS` of linux/udp.h from
+/// Linux 4.18 on.
+pub const SEGMENTS_FLOOR: usize = 64;
+
+/// Datagrams that one send may become on today's kernels: `UDP_MAX_SEGMENTS` of linux/udp.h since Linux 6.9, and
+/// of the stable releases that took the change. [`UdpSocket::segments_max`] tells which of the two it is.
+pub const SEGMENTS_CEILING: usize = 128;
 
 /// Most messages that one batch moves: `UIO_MAXIOV` of linux/uio.h, beyond which the kernel ignores the rest.
 pub const BATCH_MAX: usize = 1024;
@@ -143,6 +153,28 @@ impl UdpSocket {
         // Any size will do; what is set is set back, or every later send would be cut.
         let accepted = set_option(self.fd.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 1400).is_ok();
         accepted && set_option(self.fd.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
+    }
+
+    /// How many datagrams one send may become ([`Message::segment_octets`]): [`SEGMENTS_FLOOR`] or
+    /// [`SEGMENTS_CEILING`]. It says nothing of whether the kernel can cut a send at all, which
+    /// [`UdpSocket::supports_segment`] does.
+    ///
+    /// The kernel has no other way to tell, so the first call sends: segments of one octet, from a socket of its
+    /// own to itself over the loopback interface of the calling thread's network namespace. The answer is kept
+    /// for the life of the process. Where that interface was never up it is the floor, and the next call tries
+    /// again.
+    ///
+    /// The same number bounds the UDP superframe that a TAP device takes (`virtio_net_hdr_to_skb` of
+    /// linux/virtio_net.h).
+    #[must_use]
+    pub fn segments_max(&self) -> usize {
+        segments::max()
+    }
+
+    /// The largest payload of this socket's family, in one datagram or in one send of several.
+    #[must_use]
+    pub fn payload_octets_max(&self) -> usize {
+        if self.v6 { PAYLOAD_OCTETS_MAX_V6 } else { PAYLOAD_OCTETS_MAX }
     }
 
     /// True if the kernel can join datagrams of one flow on receipt ([`UdpSocket::set_gro`], Linux 5.0 and

@@ -24,8 +24,15 @@ pub struct Message<'a> {
     /// The payload.
     pub data: &'a [u8],
     /// Cut `data` into datagrams of this many octets, the last of which may have fewer (`UDP_SEGMENT`): at
-    /// most [`super::SEGMENTS_MAX`] of them and [`super::PAYLOAD_OCTETS_MAX`] octets in all. `None`: one
+    /// most [`UdpSocket::segments_max`] of them and [`UdpSocket::payload_octets_max`] octets in all. `None`: one
     /// datagram.
+    ///
+    /// Each datagram is to fit the path without fragments. Octets that reach `gso_max_size` of the outgoing
+    /// interface with all headers (65,536 by default, counted from the Ethernet header on) go as well, but the
+    /// kernel cuts them itself even where the interface could (`gso_features_check` of net/core/dev.c).
+    ///
+    /// Leave it out for a single datagram: some releases of Linux 6.11 send one with a wrong checksum by a device
+    /// that leaves checksums to the software.
     pub segment_octets: Option<u16>,
     /// TOS octet or traffic class. `None`: the socket's.
     pub tos: Option<u8>,
@@ -92,8 +99,16 @@ pub struct SendOutcome {
     /// socket is writable. `None`: all went.
     ///
     /// Of the others: `EMSGSIZE` does not fit the path, `ENETUNREACH` and `EHOSTUNREACH` have no route,
-    /// `EPERM` a packet filter; with `segment_octets`, `EIO` means that the device cannot, and `InvalidInput`
-    /// that the socket sends no checksums or that there are too many segments.
+    /// `EPERM` a packet filter. With `segment_octets` (`udp_send_skb` of net/ipv4/udp.c and its twin of
+    /// net/ipv6):
+    ///
+    /// * `EMSGSIZE`: one datagram does not fit the path, or the whole is longer than
+    ///   [`UdpSocket::payload_octets_max`]. The same data in smaller sends, or in messages of one datagram, may
+    ///   go.
+    /// * `EINVAL` (`InvalidInput`): more than [`UdpSocket::segments_max`] datagrams, or a socket that sends no
+    ///   checksums. Linux before 4.18 says so too, not knowing the control message.
+    /// * `EIO`: the route goes by IPsec, or (Linux before 6.11) by a device that leaves checksums to the
+    ///   software. Nothing of that route can be sent so; messages of one datagram go.
     pub error: Option<io::Error>,
 }
 

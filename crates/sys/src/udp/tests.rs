@@ -391,18 +391,51 @@ fn a_segmented_send_arrives_as_separate_datagrams() {
 
 #[test]
 fn the_most_segments_and_octets_go_in_one_send_and_more_are_refused() {
-    let (sender, receiver) =
-        (bound(V4), bind(&UdpOptions { receive_buffer_octets: Some(4 << 20), ..options(V4) }).unwrap());
-    let destination = receiver.local_addr().unwrap();
-    let data = vec![1; PAYLOAD_OCTETS_MAX];
-    let most = Message { segment_octets: Some(1), ..Message::new(destination, &data[..SEGMENTS_MAX]) };
-    send_all(&sender, &[most]);
-    assert_eq!(receive(&receiver, SEGMENTS_MAX).len(), SEGMENTS_MAX);
-    let longest = Message { segment_octets: Some(1448), ..Message::new(destination, &data) };
-    send_all(&sender, &[longest]);
-    assert_eq!(receive(&receiver, 46).len(), 46);
-    let more = Message { segment_octets: Some(1), ..Message::new(destination, &data[..129]) };
-    assert_eq!(errno_of(&sender, more), Some(libc::EINVAL));
+    for local in families() {
+        let wide = UdpOptions { receive_buffer_octets: Some(4 << 20), ..options(local) };
+        let (sender, receiver) = (bound(local), bind(&wide).unwrap());
+        let destination = receiver.local_addr().unwrap();
+        let (segments, octets) = (sender.segments_max(), sender.payload_octets_max());
+        let data = vec![1; octets + 1];
+        let one_octet_each =
+            |count| Message { segment_octets: Some(1), ..Message::new(destination, &data[..count]) };
+        send_all(&sender, &[one_octet_each(segments)]);
+        assert_eq!(receive(&receiver, segments).len(), segments);
+        assert_eq!(errno_of(&sender, one_octet_each(segments + 1)), Some(libc::EINVAL), "{local}");
+        let longest = Message { segment_octets: Some(1448), ..Message::new(destination, &data[..octets]) };
+        send_all(&sender, &[longest]);
+        assert_eq!(receive(&receiver, 46).len(), 46);
+        assert_eq!(errno_of(&sender, Message { data: &data, ..longest }), Some(libc::EMSGSIZE), "{local}");
+    }
+}
+
+#[test]
+fn the_most_segments_cross_a_link_and_one_too_big_for_it_is_emsgsize() {
+    // near: 192.0.2.1 on a TAP that leaves the cutting to the kernel, far: whoever reads it
+    isolated(|| {
+        let Some(far) = test_support::tap(&TapOptions::new("near")) else { return };
+        set_address("near", [192, 0, 2, 1]);
+        up("near");
+        let sender = bound("192.0.2.1:0");
+        let socket = socket2::SockRef::from(&sender);
+        socket.set_broadcast(true).unwrap();
+        let data = vec![7; PAYLOAD_OCTETS_MAX];
+        let segments = sender.segments_max();
+        let message = |octets: u16, count: usize| Message {
+            segment_octets: Some(octets),
+            ..Message::new("192.0.2.255:9".parse().unwrap(), &data[..usize::from(octets) * count])
+        };
+        send_all(&sender, &[message(72, segments)]);
+        let mut buffer = [0; 2048];
+        for index in 0..segments {
+            assert!(poll::readable(far.as_fd(), LONG).unwrap(), "{index} of {segments} came");
+            assert_eq!(far.read(&mut buffer).unwrap(), Some(VNET_HEADER_OCTETS + 14 + 28 + 72));
+        }
+        assert_eq!(far.read(&mut buffer).unwrap(), None);
+        send_all(&sender, &[message(1472, 44)]);
+        assert_eq!(errno_of(&sender, message(1473, 44)), Some(libc::EMSGSIZE));
+        assert_eq!(errno_of(&sender, message(72, segments + 1)), Some(libc::EINVAL));
+    });
 }
 
 #[test]
