@@ -28,11 +28,13 @@ const _: () =
 struct Slots {
     octets: Vec<u8>,
     frames: Vec<(usize, Work)>,
+    /// The last batch ended because nothing more was queued.
+    drained: bool,
 }
 
 impl Slots {
     fn new() -> Self {
-        Self { octets: vec![0; BATCH * SLOT_OCTETS], frames: Vec::with_capacity(BATCH) }
+        Self { octets: vec![0; BATCH * SLOT_OCTETS], frames: Vec::with_capacity(BATCH), drained: false }
     }
 
     fn slot(&mut self, index: usize) -> &mut [u8] {
@@ -79,13 +81,17 @@ pub struct TapRx {
 impl PortRx for TapRx {
     fn recv(&mut self) -> io::Result<usize> {
         self.slots.frames.clear();
+        self.slots.drained = false;
         // Refused frames count, too: a run of them must not hold up the thread, and the device stays readable.
         for _ in 0..BATCH {
             let index = self.slots.frames.len();
             let slot = &mut self.slots.slot(index)[HEADROOM_OCTETS - VNET_HEADER_OCTETS..];
             let octets = match self.tap.read(slot) {
                 Ok(Some(octets)) => octets,
-                Ok(None) => break,
+                Ok(None) => {
+                    self.slots.drained = true;
+                    break;
+                }
                 // A superframe of a kind that the header has no word for; the kernel has thrown it away (`tun_put_user` of
                 // drivers/net/tun.c).
                 Err(error) if error.kind() == ErrorKind::InvalidInput => {
@@ -115,6 +121,10 @@ impl PortRx for TapRx {
 
     fn readiness(&self) -> BorrowedFd<'_> {
         self.tap.as_fd()
+    }
+
+    fn is_drained(&self) -> bool {
+        self.slots.drained
     }
 
     fn take_rejected(&mut self) -> usize {

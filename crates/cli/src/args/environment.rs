@@ -34,6 +34,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("tos", "VXGATE_TOS"),
     ("df", "VXGATE_DF"),
     ("udp-checksum", "VXGATE_UDP_CHECKSUM"),
+    ("busy-poll", "VXGATE_BUSY_POLL"),
 ];
 
 /// The variable of this option.
@@ -149,7 +150,7 @@ mod tests {
                 line.push(format!("--{option}={}", if option == "source-port" { "4789" } else { default }));
             }
         }
-        assert_eq!(line.len(), 13, "{line:?}");
+        assert_eq!(line.len(), 14, "{line:?}");
         assert_eq!(UpConfig::new(read_layer(line).unwrap()), UpConfig::new(UpOptions::default()));
     }
 

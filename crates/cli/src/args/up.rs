@@ -7,7 +7,7 @@ use clap::Args;
 use ipnet::IpNet;
 use vxgate_codec::{ReservedBits, Vni};
 
-use crate::config::values::{self, DeviceName, Df, Mtu, SourcePort, Tos, Ttl};
+use crate::config::values::{self, BusyPoll, DeviceName, Df, Mtu, SourcePort, Tos, Ttl};
 
 /// One layer of options: what the command line, the environment or the init script's arguments say.
 ///
@@ -120,6 +120,13 @@ pub(crate) struct UpOptions {
     /// UDP checksum of outer datagrams: on or off [default: on]
     #[arg(long, value_name = "on|off", value_parser = values::on_off, help_heading = "Outer header")]
     pub(crate) udp_checksum: Option<bool>,
+
+    /// How long a thread polls for more before it sleeps: auto or 0 to 1000000 microseconds [default: auto]
+    ///
+    /// 0 sleeps at once. auto polls for up to 50 us while frames come in quicker succession than that, and not at all where others want
+    /// the processor. A longer time serves the first frame after a pause sooner, and keeps a processor busy for as long.
+    #[arg(long, value_name = "auto|USEC", help_heading = "Threads")]
+    pub(crate) busy_poll: Option<BusyPoll>,
 }
 
 impl UpOptions {
@@ -148,6 +155,7 @@ impl UpOptions {
             tos: self.tos.or(lower.tos),
             df: self.df.or(lower.df),
             udp_checksum: self.udp_checksum.or(lower.udp_checksum),
+            busy_poll: self.busy_poll.or(lower.busy_poll),
         }
     }
 }

@@ -126,6 +126,41 @@ impl FromStr for Mtu {
     }
 }
 
+/// What a worker does while nothing is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BusyPoll {
+    /// Polls for as long as recent traffic makes it worth while.
+    Auto,
+    /// Polls for this many microseconds after the last traffic; 0 sleeps at once.
+    Micros(u32),
+}
+
+/// The longest time of `--busy-poll`, in microseconds: a thread that polls for a second hardly ever sleeps.
+const BUSY_POLL_MAX_US: u32 = 1_000_000;
+
+impl fmt::Display for BusyPoll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BusyPoll::Auto => f.write_str("auto"),
+            BusyPoll::Micros(micros) => write!(f, "{micros}"),
+        }
+    }
+}
+
+impl FromStr for BusyPoll {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<BusyPoll, NotAllowed> {
+        match text {
+            "auto" => Ok(BusyPoll::Auto),
+            _ => decimal(text)
+                .filter(|micros| *micros <= BUSY_POLL_MAX_US)
+                .map(BusyPoll::Micros)
+                .ok_or(not_allowed("auto or a number of microseconds from 0 to 1000000")),
+        }
+    }
+}
+
 /// The TTL or hop limit of outer datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ttl {
@@ -365,6 +400,17 @@ mod tests {
         refused(str::parse::<Tos>, &["", "1", "255", "256", "0x", "0x1ff", "0x+4", "b8", "-4"]);
         assert_eq!("set".parse(), Ok(Df::Set));
         refused(str::parse::<Df>, &["", "on", "SET"]);
+    }
+
+    #[test]
+    fn busy_polling_is_auto_or_microseconds() {
+        for (text, value) in
+            [("auto", BusyPoll::Auto), ("0", BusyPoll::Micros(0)), ("1000000", BusyPoll::Micros(1_000_000))]
+        {
+            assert_eq!(text.parse(), Ok(value));
+            assert_eq!(value.to_string(), text);
+        }
+        refused(str::parse::<BusyPoll>, &["", "1000001", "-1", "50us", "on", "Auto"]);
     }
 
     #[test]

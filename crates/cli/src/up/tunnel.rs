@@ -8,12 +8,14 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use vxgate_codec::MacAddr;
 use vxgate_core::{Prefix, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{
-    Forwarder, Inherit, OuterPolicy, PlainTapPort, SourcePort, TapPort, UdpConfig, UdpUnderlay,
+    BusyPoll, Forwarder, Inherit, OuterPolicy, PlainTapPort, SourcePort, TapPort, UdpConfig, UdpUnderlay,
+    WorkerOptions,
 };
 use vxgate_netlink::{Link, Netlink};
 use vxgate_sys::plain_tap::PlainTap;
@@ -56,9 +58,14 @@ impl Tunnel {
         let policy = outer_policy(config);
         let (dev, virtio_header) = (tap.name().to_owned(), matches!(tap, AnyTap::Offload(_)));
         let local = underlay.local_addr().map_err(UpError::Start)?;
+        let workers = worker_options(config);
         let forwarder = match tap {
-            AnyTap::Offload(tap) => Forwarder::spawn(segment, TapPort::new(tap), underlay, policy),
-            AnyTap::Plain(tap) => Forwarder::spawn(segment, PlainTapPort::new(tap), underlay, policy),
+            AnyTap::Offload(tap) => {
+                Forwarder::spawn_with(segment, TapPort::new(tap), underlay, policy, &workers)
+            }
+            AnyTap::Plain(tap) => {
+                Forwarder::spawn_with(segment, PlainTapPort::new(tap), underlay, policy, &workers)
+            }
         };
         Ok(Tunnel {
             forwarder: forwarder.map_err(UpError::Start)?,
@@ -189,6 +196,16 @@ fn segment_config(config: &UpConfig) -> SegmentConfig {
             .collect(),
         hash_key: random(),
         ..SegmentConfig::default()
+    }
+}
+
+fn worker_options(config: &UpConfig) -> WorkerOptions {
+    WorkerOptions {
+        busy_poll: match config.busy_poll {
+            values::BusyPoll::Auto => BusyPoll::Adaptive,
+            values::BusyPoll::Micros(0) => BusyPoll::Off,
+            values::BusyPoll::Micros(micros) => BusyPoll::Fixed(Duration::from_micros(micros.into())),
+        },
     }
 }
 
