@@ -120,6 +120,7 @@ async fn tunnel(
             port: tunnel.local.port(),
             source_port: config.source_port.to_string(),
             busy_poll: config.busy_poll.to_string(),
+            affinity: config.affinity.as_ref().map(ToString::to_string),
             virtio_header: tunnel.virtio_header,
             is_v6: tunnel.local.is_ipv6(),
             started,

@@ -29,6 +29,7 @@ use crossbeam::channel::{self, Receiver, Sender};
 use vxgate_core::{Counters, Event, FloodLists, Segment, Timestamp};
 use vxgate_sys::eventfd::EventFd;
 
+use crate::affinity;
 use crate::egress::Egress;
 use crate::ingress::Ingress;
 use crate::outer::OuterPolicy;
@@ -45,6 +46,9 @@ const EVENTS: usize = 1024;
 pub struct WorkerOptions {
     /// What a thread does when nothing is queued.
     pub busy_poll: BusyPoll,
+    /// Processors that the threads are pinned to, one each and in turn: egress and ingress; after the last comes the first again.
+    /// Default none: they run where the system puts them.
+    pub affinity: Vec<usize>,
 }
 
 /// What a command leaves to do once its effects are published.
@@ -121,7 +125,7 @@ impl Forwarder {
     /// As [`Forwarder::spawn`], with threads that run as `options` say.
     ///
     /// # Errors
-    /// As [`Forwarder::spawn`].
+    /// As [`Forwarder::spawn`], and `InvalidInput` for a processor that is not there ([`check_processor`](crate::check_processor)).
     pub fn spawn_with(
         segment: Segment,
         port: impl Port,
@@ -148,26 +152,39 @@ impl Forwarder {
         let mut ingress = Ingress::new(underlay_rx, port_tx, segment)?;
         let mut egress = Egress::new(port_rx, underlay_tx, half, Arc::clone(&counters), policy);
 
-        let ends = Arc::clone(&shared);
-        let ingress = thread::Builder::new().name("vxgate-ingress".into()).spawn(move || {
-            let _stop = StopAtEnd(Arc::clone(&ends));
-            run_ingress(&mut ingress, &ends, &command_rx, &event_tx, busy_poll)
+        let mut processors = options.affinity.iter().copied().cycle();
+        let (egress_on, ingress_on) = (processors.next(), processors.next());
+        // From here on an error drops it, which ends the threads that run.
+        let mut forwarder = Self { shared, counters, control, events: event_rx, threads: Vec::new() };
+        forwarder.start(Direction::Ingress, "vxgate-ingress", ingress_on, move |shared| {
+            run_ingress(&mut ingress, shared, &command_rx, &event_tx, busy_poll)
         })?;
-        let ends = Arc::clone(&shared);
-        let started = thread::Builder::new().name("vxgate-egress".into()).spawn(move || {
-            let _stop = StopAtEnd(Arc::clone(&ends));
-            run_egress(&mut egress, &ends, busy_poll)
-        });
-        let egress = match started {
-            Ok(egress) => egress,
-            Err(error) => {
-                shared.stop();
-                let _ = ingress.join();
-                return Err(error);
-            }
-        };
-        let threads = vec![(Direction::Ingress, ingress), (Direction::Egress, egress)];
-        Ok(Self { shared, counters, control, events: event_rx, threads })
+        forwarder.start(Direction::Egress, "vxgate-egress", egress_on, move |shared| {
+            run_egress(&mut egress, shared, busy_poll)
+        })?;
+        Ok(forwarder)
+    }
+
+    /// Starts a thread, on this processor if there is one; with its end all others end.
+    fn start(
+        &mut self,
+        direction: Direction,
+        name: &str,
+        processor: Option<usize>,
+        run: impl FnOnce(&Shared) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let (tell_pinned, pinned) = channel::bounded(1);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _stop = StopAtEnd(Arc::clone(&shared));
+            let outcome = processor.map_or(Ok(()), affinity::pin);
+            let is_pinned = outcome.is_ok();
+            // Whoever starts it waits for this.
+            let _ = tell_pinned.send(outcome);
+            if is_pinned { run(&shared) } else { Ok(()) }
+        })?;
+        self.threads.push((direction, thread));
+        pinned.recv().unwrap_or(Ok(()))
     }
 
     /// A handle to look at and change the segment while it forwards.

@@ -51,6 +51,7 @@
 //! than one pair of threads.
 #![forbid(unsafe_code)]
 
+mod affinity;
 mod egress;
 mod faulty;
 mod forwarder;
@@ -65,6 +66,7 @@ mod udp;
 pub mod underlay;
 mod worker;
 
+pub use affinity::{PROCESSOR_MAX, check_processor};
 pub use egress::Egress;
 pub use faulty::{Faults, FaultyPort};
 pub use forwarder::{Control, Direction, Ended, Forwarder, ForwarderError, WorkerOptions};

@@ -26,3 +26,5 @@ mod lab;
 mod mtu;
 #[cfg(test)]
 mod refused;
+#[cfg(test)]
+mod threads;

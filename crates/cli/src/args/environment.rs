@@ -35,6 +35,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("df", "VXGATE_DF"),
     ("udp-checksum", "VXGATE_UDP_CHECKSUM"),
     ("busy-poll", "VXGATE_BUSY_POLL"),
+    ("affinity", "VXGATE_AFFINITY"),
 ];
 
 /// The variable of this option.

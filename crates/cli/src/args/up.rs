@@ -7,7 +7,7 @@ use clap::Args;
 use ipnet::IpNet;
 use vxgate_codec::{ReservedBits, Vni};
 
-use crate::config::values::{self, BusyPoll, DeviceName, Df, Mtu, SourcePort, Tos, Ttl};
+use crate::config::values::{self, BusyPoll, CpuList, DeviceName, Df, Mtu, SourcePort, Tos, Ttl};
 
 /// One layer of options: what the command line, the environment or the init script's arguments say.
 ///
@@ -127,6 +127,13 @@ pub(crate) struct UpOptions {
     /// the processor. A longer time serves the first frame after a pause sooner, and keeps a processor busy for as long.
     #[arg(long, value_name = "auto|USEC", help_heading = "Threads")]
     pub(crate) busy_poll: Option<BusyPoll>,
+
+    /// Processors to pin the threads to, as in 0,1 or 0-3
+    ///
+    /// By default they run where the system puts them. One each and in turn: the thread that sends, then the one that receives, of each worker; after the last processor comes the
+    /// first again.
+    #[arg(long, value_name = "CPU-LIST", help_heading = "Threads")]
+    pub(crate) affinity: Option<CpuList>,
 }
 
 impl UpOptions {
@@ -156,6 +163,7 @@ impl UpOptions {
             df: self.df.or(lower.df),
             udp_checksum: self.udp_checksum.or(lower.udp_checksum),
             busy_poll: self.busy_poll.or(lower.busy_poll),
+            affinity: self.affinity.or(lower.affinity),
         }
     }
 }

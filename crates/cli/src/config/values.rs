@@ -161,6 +161,51 @@ impl FromStr for BusyPoll {
     }
 }
 
+/// Processors to pin threads to, in the order given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CpuList(Vec<u16>);
+
+/// The highest processor that a list may name: the kernel's own limit on most distributions is far below it (`NR_CPUS`).
+const CPU_MAX: u16 = 1023;
+
+impl CpuList {
+    pub(crate) fn processors(&self) -> impl Iterator<Item = usize> + '_ {
+        self.0.iter().map(|processor| usize::from(*processor))
+    }
+}
+
+impl fmt::Display for CpuList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, run) in self.0.chunk_by(|one, next| one + 1 == *next).enumerate() {
+            let separator = if index > 0 { "," } else { "" };
+            match run {
+                [first, .., last] => write!(f, "{separator}{first}-{last}")?,
+                [..] => run.iter().try_for_each(|only| write!(f, "{separator}{only}"))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for CpuList {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<CpuList, NotAllowed> {
+        let wrong = not_allowed("a list of processors from 0 to 1023, as in 0,1 or 0-3");
+        let number = |text| decimal::<u16>(text).filter(|processor| *processor <= CPU_MAX).ok_or(wrong);
+        let mut processors = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (number(first)?, number(last)?);
+            if first > last || processors.len() > usize::from(CPU_MAX) {
+                return Err(wrong);
+            }
+            processors.extend(first..=last);
+        }
+        Ok(CpuList(processors))
+    }
+}
+
 /// The TTL or hop limit of outer datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ttl {
@@ -411,6 +456,25 @@ mod tests {
             assert_eq!(value.to_string(), text);
         }
         refused(str::parse::<BusyPoll>, &["", "1000001", "-1", "50us", "on", "Auto"]);
+    }
+
+    #[test]
+    fn processors_are_a_list_of_numbers_and_ranges_in_the_order_given() {
+        for (text, processors, shown) in [
+            ("0", vec![0], "0"),
+            ("0,1", vec![0, 1], "0-1"),
+            ("0-3,8", vec![0, 1, 2, 3, 8], "0-3,8"),
+            ("1,0", vec![1, 0], "1,0"),
+            ("2,2,1023", vec![2, 2, 1023], "2,2,1023"),
+        ] {
+            let list: CpuList = text.parse().unwrap();
+            assert_eq!(list.processors().collect::<Vec<_>>(), processors);
+            assert_eq!(list.to_string(), shown);
+        }
+        refused(
+            str::parse::<CpuList>,
+            &["", ",", "0,", "-", "1-", "-1", "3-1", "1024", "0-1024", "a", "0 1", "all"],
+        );
     }
 
     #[test]

@@ -137,6 +137,9 @@ pub(crate) struct TunnelStatus {
     /// How long a thread polls before it sleeps, as the option has it: `auto` or microseconds.
     #[serde(default)]
     pub(crate) busy_poll: String,
+    /// The processors that the threads are pinned to, as in `0-3`; null where they are not.
+    #[serde(default)]
+    pub(crate) affinity: Option<String>,
     /// The daemon's process id.
     pub(crate) pid: u32,
     /// Seconds since the tunnel came up.

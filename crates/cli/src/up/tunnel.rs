@@ -25,7 +25,7 @@ use super::error::UpError;
 use super::owner::port_owner;
 use super::plan::Plan;
 use crate::config::UpConfig;
-use crate::config::values::{self, Df, Tos, Ttl};
+use crate::config::values::{self, CpuList, Df, Tos, Ttl};
 
 /// Frames that the device queues while the tunnel is busy elsewhere: a TAP drops silently when it is full, and the
 /// default of 1000 is a burst of 0.7 ms of the shortest frames at 1 Gb/s.
@@ -206,6 +206,7 @@ fn worker_options(config: &UpConfig) -> WorkerOptions {
             values::BusyPoll::Micros(0) => BusyPoll::Off,
             values::BusyPoll::Micros(micros) => BusyPoll::Fixed(Duration::from_micros(micros.into())),
         },
+        affinity: config.affinity.iter().flat_map(CpuList::processors).collect(),
     }
 }
 
