@@ -121,10 +121,12 @@ async fn tunnel(
             source_port: config.source_port.to_string(),
             busy_poll: config.busy_poll.to_string(),
             affinity: config.affinity.as_ref().map(ToString::to_string),
+            buffers: tunnel.buffers,
             virtio_header: tunnel.virtio_header,
             is_v6: tunnel.local.is_ipv6(),
             started,
         },
+        netlink,
         down: Notify::new(),
     });
     announce(config, &plan, &tunnel, started.elapsed());

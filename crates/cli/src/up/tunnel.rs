@@ -14,8 +14,8 @@ use ipnet::IpNet;
 use vxgate_codec::MacAddr;
 use vxgate_core::{Prefix, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{
-    BusyPoll, Forwarder, Inherit, OuterPolicy, PlainTapPort, SourcePort, TapPort, UdpConfig, UdpUnderlay,
-    WorkerOptions,
+    BusyPoll, Forwarder, Inherit, OuterPolicy, PlainTapPort, SourcePort, TapPort, UdpBuffers, UdpConfig,
+    UdpUnderlay, WorkerOptions,
 };
 use vxgate_netlink::{Link, Netlink};
 use vxgate_sys::plain_tap::PlainTap;
@@ -23,7 +23,7 @@ use vxgate_sys::tap::{Tap, TapError, TapOptions};
 
 use super::error::UpError;
 use super::owner::port_owner;
-use super::plan::Plan;
+use super::plan::{Plan, gso_max_octets};
 use crate::config::UpConfig;
 use crate::config::values::{self, CpuList, Df, Tos, Ttl};
 
@@ -40,6 +40,7 @@ pub(crate) struct Tunnel {
     /// Whether the TAP's frames carry a virtio header.
     pub(crate) virtio_header: bool,
     pub(crate) local: SocketAddr,
+    pub(crate) buffers: UdpBuffers,
 }
 
 impl Tunnel {
@@ -58,6 +59,7 @@ impl Tunnel {
         let policy = outer_policy(config);
         let (dev, virtio_header) = (tap.name().to_owned(), matches!(tap, AnyTap::Offload(_)));
         let local = underlay.local_addr().map_err(UpError::Start)?;
+        let buffers = underlay.buffers().map_err(UpError::Start)?;
         let workers = worker_options(config);
         let forwarder = match tap {
             AnyTap::Offload(tap) => {
@@ -73,6 +75,7 @@ impl Tunnel {
             link: link.index,
             virtio_header,
             local,
+            buffers,
         })
     }
 }
@@ -137,6 +140,10 @@ async fn set_up(netlink: &Netlink, link: &Link, config: &UpConfig, plan: &Plan) 
     netlink.set_mac(link, device_mac(config, plan.local).octets()).await?;
     netlink.set_mtu(link, plan.mtu).await?;
     netlink.set_tx_queue_len(link, TX_QUEUE_LEN).await?;
+    if let Err(error) = netlink.set_gso_max_size(link, gso_max_octets(plan.mtu)).await {
+        // Before Linux 4.17 it cannot be set: superframes are as large as the kernel likes, and some take two sends.
+        tracing::debug!("{error}");
+    }
     for &address in &config.addresses {
         // The Gate gave the address to this host: nobody has to be asked first.
         netlink.address_add_nodad(link, address).await?;
