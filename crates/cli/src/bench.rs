@@ -100,8 +100,10 @@ fn measure_all(args: &BenchArgs, report: &mut Report, stop: &Stop) -> anyhow::Re
     }
     let warm_up = (args.duration / WARM_UP_PART).min(WARM_UP_MAX);
     let span = Span { warm_up, measured: args.duration };
-    let steps = loads.len() * args.rounds * planes.len();
-    let mut progress = Progress::new(steps, span.warm_up + span.measured + CHANGE);
+    let takes = |load: Load| measure::expected(load, span) + CHANGE;
+    let each = args.rounds * planes.len();
+    let all: Duration = loads.iter().map(|load| takes(*load)).sum();
+    let mut progress = Progress::new(loads.len() * each, all * u32::try_from(each).unwrap_or(u32::MAX));
     if args.against == Against::Kernel && !compared {
         progress.note("This kernel has no vxlan devices (modprobe vxlan): there is nothing to compare with.");
     }
@@ -120,12 +122,8 @@ fn measure_all(args: &BenchArgs, report: &mut Report, stop: &Stop) -> anyhow::Re
         let samples = report.loads.last_mut().expect("pushed above");
         for round in 1..=args.rounds {
             for plane in &planes {
-                progress.step(&format!(
-                    "{}: {}, round {round} of {}",
-                    load.title(),
-                    plane.name(),
-                    args.rounds
-                ));
+                let told = format!("{}: {}, round {round} of {}", load.title(), plane.name(), args.rounds);
+                progress.step(&told, takes(load));
                 let carrier = ground.carry(*plane, &args.up_options, stop)?;
                 let sample = measure::measure(load, &ground, span, stop)
                     .inspect_err(|_| progress.clear())

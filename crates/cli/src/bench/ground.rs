@@ -67,6 +67,9 @@ impl Ground {
             let _ = host.sysctl("net/ipv6/conf/default/disable_ipv6", "1");
             // What TCP learns of one data plane is not for the other.
             let _ = host.sysctl("net/ipv4/tcp_no_metrics_save", "1");
+            // Some thousand connections of a run wait for stray segments (TIME-WAIT) at its end, not tens of thousands,
+            // which the kernel would complain about.
+            let _ = host.sysctl("net/ipv4/ip_local_port_range", "32768 40959");
         }
         link(near, LINK, far, LINK)?;
         for (host, outer) in [near, far].into_iter().zip(OUTER) {

@@ -8,18 +8,20 @@ pub(super) struct Progress {
     terminal: bool,
     steps: usize,
     step: usize,
-    /// About what a step takes.
-    step_time: Duration,
+    /// About what the steps from here on take.
+    left: Duration,
 }
 
 impl Progress {
-    pub(super) fn new(steps: usize, step_time: Duration) -> Progress {
-        Progress { terminal: io::stderr().is_terminal(), steps, step: 0, step_time }
+    /// So many steps, which take about `left`.
+    pub(super) fn new(steps: usize, left: Duration) -> Progress {
+        Progress { terminal: io::stderr().is_terminal(), steps, step: 0, left }
     }
 
-    /// The next step begins.
-    pub(super) fn step(&mut self, told: &str) {
-        let left = self.step_time * u32::try_from(self.steps - self.step).unwrap_or(u32::MAX);
+    /// The next step begins, and takes about `takes`.
+    pub(super) fn step(&mut self, told: &str, takes: Duration) {
+        let left = self.left;
+        self.left = left.saturating_sub(takes);
         self.step += 1;
         let (step, steps) = (self.step, self.steps);
         if self.terminal {
