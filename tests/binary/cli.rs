@@ -102,6 +102,14 @@ fn a_wrong_command_line_exits_with_2_and_a_line_that_names_the_argument_and_what
         ("up --tos 1", "vxgate: up: --tos \"1\": a TOS is inherit or a multiple of 4 from 0 to 252"),
         ("up --df on", "vxgate: up: --df \"on\": set, unset or inherit"),
         ("up --udp-checksum 1", "vxgate: up: --udp-checksum \"1\": on or off"),
+        (
+            "up --busy-poll 50us",
+            "vxgate: up: --busy-poll \"50us\": auto or a number of microseconds from 0 to 1000000",
+        ),
+        (
+            "up --affinity 3-1",
+            "vxgate: up: --affinity \"3-1\": a list of processors from 0 to 1023, as in 0,1 or 0-3",
+        ),
         ("up --peer 10.0.0.1 --peer 10.0.0.1", "vxgate: up: --peer: 10.0.0.1 is given twice"),
         (
             "up --peer 10.0.0.1 --local 10.0.0.1",

@@ -51,24 +51,29 @@
 //! than one pair of threads.
 #![forbid(unsafe_code)]
 
+mod affinity;
 mod egress;
 mod faulty;
 mod forwarder;
 mod ingress;
 mod memory;
 mod outer;
+mod patience;
 mod pcap;
 pub mod port;
 mod tap;
 mod udp;
 pub mod underlay;
+mod worker;
 
+pub use affinity::{PROCESSOR_MAX, check_processor};
 pub use egress::Egress;
 pub use faulty::{Faults, FaultyPort};
-pub use forwarder::{Control, Direction, Ended, Forwarder, ForwarderError};
+pub use forwarder::{Control, Direction, Ended, Forwarder, ForwarderError, WorkerOptions};
 pub use ingress::Ingress;
 pub use memory::{MemoryPort, MemoryUnderlay, OverlayEnd, UnderlayEnd};
 pub use outer::{Inherit, OuterPolicy};
+pub use patience::BusyPoll;
 pub use pcap::PcapPort;
 pub use port::{Device, Frame, Port, PortRx, PortTx};
 pub use tap::{PlainTapPort, TapOffload, TapPort};

@@ -33,12 +33,14 @@ const _: () =
 struct Slots {
     octets: Vec<u8>,
     frames: Vec<(Range<usize>, Work)>,
+    /// The last batch ended because nothing more was queued.
+    drained: bool,
 }
 
 impl Slots {
     fn new() -> Self {
         let octets = vec![0; BATCH_OCTETS + HEADROOM_OCTETS + FRAME_OCTETS];
-        Self { octets, frames: Vec::with_capacity(BATCH) }
+        Self { octets, frames: Vec::with_capacity(BATCH), drained: false }
     }
 
     /// Where the next frame begins, if the batch takes another one.
@@ -129,13 +131,17 @@ pub struct TapRx {
 impl PortRx for TapRx {
     fn recv(&mut self) -> io::Result<usize> {
         self.slots.frames.clear();
+        self.slots.drained = false;
         // Refused frames count, too: a run of them must not hold up the thread, and the device stays readable.
         for _ in 0..BATCH {
             let Some(start) = self.slots.next() else { break };
             let room = &mut self.slots.octets[start - VNET_HEADER_OCTETS..];
             let octets = match self.tap.read(room) {
                 Ok(Some(octets)) => octets,
-                Ok(None) => break,
+                Ok(None) => {
+                    self.slots.drained = true;
+                    break;
+                }
                 // A superframe of a kind that the header has no word for; the kernel has thrown it away (`tun_put_user` of
                 // drivers/net/tun.c).
                 Err(error) if error.kind() == ErrorKind::InvalidInput => {
@@ -162,6 +168,10 @@ impl PortRx for TapRx {
 
     fn readiness(&self) -> BorrowedFd<'_> {
         self.tap.as_fd()
+    }
+
+    fn is_drained(&self) -> bool {
+        self.slots.drained
     }
 
     fn take_rejected(&mut self) -> usize {

@@ -28,3 +28,5 @@ mod lab;
 mod mtu;
 #[cfg(test)]
 mod refused;
+#[cfg(test)]
+mod threads;

@@ -134,6 +134,12 @@ pub(crate) struct TunnelStatus {
     pub(crate) offload: BTreeMap<String, bool>,
     /// How many pairs of threads carry frames.
     pub(crate) workers: u32,
+    /// How long a thread polls before it sleeps, as the option has it: `auto` or microseconds.
+    #[serde(default)]
+    pub(crate) busy_poll: String,
+    /// The processors that the threads are pinned to, as in `0-3`; null where they are not.
+    #[serde(default)]
+    pub(crate) affinity: Option<String>,
     /// The daemon's process id.
     pub(crate) pid: u32,
     /// Seconds since the tunnel came up.

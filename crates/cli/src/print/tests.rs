@@ -18,6 +18,8 @@ pub(crate) fn tunnel() -> TunnelStatus {
         lane: "socket".to_owned(),
         offload: BTreeMap::from([("udp-gso".to_owned(), false), ("tap-vnet-hdr".to_owned(), true)]),
         workers: 1,
+        busy_poll: "auto".to_owned(),
+        affinity: None,
         pid: 4711,
         uptime_s: 3723,
         peers: vec![
@@ -111,6 +113,8 @@ tunnel: vxlan0
   source port: 4789
   mtu:         1450
   lane:        socket, 1 worker
+  busy poll:   auto
+  affinity:    none
   offload:     tap-vnet-hdr
   uptime:      1 hour, 2 minutes, 3 seconds
   fdb:         4 of 16384 entries

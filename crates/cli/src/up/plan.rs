@@ -1,13 +1,15 @@
 //! What a tunnel needs of this host, looked up and checked before anything is made.
 
+use std::fs;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use vxgate_forwarder::check_processor;
 use vxgate_netlink::{Address, Link, Netlink, Route};
 
 use super::error::UpError;
 use super::owner::tap_owner;
-use crate::config::values::Mtu;
+use crate::config::values::{CpuList, Mtu};
 use crate::config::{Family, UpConfig};
 
 /// Octets of outer headers: Ethernet (inner) 14, VXLAN 8, UDP 8, IPv4 20 or IPv6 40 (RFC 7348, section 5).
@@ -37,6 +39,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// Looks the host over.
     pub(crate) async fn make(netlink: &Netlink, config: &UpConfig) -> Result<Plan, UpError> {
+        check_processors(config)?;
         let links = netlink.links().await?;
         if let Some(taken) = links.iter().find(|link| link.name == config.dev.as_str()) {
             let is_tap = taken.kind.as_deref() == Some("tun");
@@ -78,6 +81,24 @@ impl Plan {
         }
         Ok(Plan { local, mtu, underlay: carrier.map_or(0, |link| link.index), notices })
     }
+}
+
+/// Refuses processors that no thread of this process can run on.
+fn check_processors(config: &UpConfig) -> Result<(), UpError> {
+    for processor in config.affinity.iter().flat_map(CpuList::processors) {
+        check_processor(processor).map_err(|source| UpError::NoProcessor {
+            processor,
+            here: processors_here(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// The processors that this process may run on, as proc_pid_status(5) lists them.
+fn processors_here() -> Option<String> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).map(|list| list.trim().to_owned())
 }
 
 /// The way to a peer; none where the link is given and the routing table has nothing to say.

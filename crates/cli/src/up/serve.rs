@@ -46,6 +46,8 @@ pub(super) struct About {
     pub(super) port: u16,
     pub(super) source_port: String,
     pub(super) offload: OffloadView,
+    pub(super) busy_poll: String,
+    pub(super) affinity: Option<String>,
     pub(super) is_v6: bool,
     pub(super) started: Instant,
 }
@@ -105,6 +107,8 @@ impl Handler for Tenant {
             lane: LANE.to_owned(),
             offload: about.offload.in_force(),
             workers: 1,
+            busy_poll: about.busy_poll,
+            affinity: about.affinity,
             pid: std::process::id(),
             uptime_s: about.started.elapsed().as_secs(),
             peers: peers.iter().map(|peer| status(peer, at)).collect(),

@@ -9,13 +9,14 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use vxgate_codec::MacAddr;
 use vxgate_core::{Prefix, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{
-    Forwarder, Inherit, OuterPolicy, PlainTapPort, SourcePort, TapOffload, TapPort, UdpConfig, UdpOffload,
-    UdpUnderlay,
+    BusyPoll, Forwarder, Inherit, OuterPolicy, PlainTapPort, SourcePort, TapOffload, TapPort, UdpConfig,
+    UdpOffload, UdpUnderlay, WorkerOptions,
 };
 use vxgate_netlink::{Link, Netlink};
 use vxgate_sys::plain_tap::PlainTap;
@@ -25,7 +26,7 @@ use super::error::UpError;
 use super::owner::port_owner;
 use super::plan::Plan;
 use crate::config::UpConfig;
-use crate::config::values::{self, Df, Tos, Ttl};
+use crate::config::values::{self, CpuList, Df, Tos, Ttl};
 
 /// Frames that the device queues while the tunnel is busy elsewhere: a TAP drops silently when it is full, and the
 /// default of 1000 is a burst of 0.7 ms of the shortest frames at 1 Gb/s.
@@ -59,12 +60,16 @@ impl Tunnel {
         let dev = tap.name().to_owned();
         let local = underlay.local_addr().map_err(UpError::Start)?;
         let udp = underlay.offload();
+        let workers = worker_options(config);
         let (tap, forwarder) = match tap {
             AnyTap::Offload(tap) => {
                 let port = TapPort::new(tap);
-                (Some(port.offload()), Forwarder::spawn(segment, port, underlay, policy))
+                (Some(port.offload()), Forwarder::spawn_with(segment, port, underlay, policy, &workers))
             }
-            AnyTap::Plain(tap) => (None, Forwarder::spawn(segment, PlainTapPort::new(tap), underlay, policy)),
+            AnyTap::Plain(tap) => {
+                let port = PlainTapPort::new(tap);
+                (None, Forwarder::spawn_with(segment, port, underlay, policy, &workers))
+            }
         };
         let offload = OffloadView { tap, udp };
         Ok(Tunnel { forwarder: forwarder.map_err(UpError::Start)?, dev, link: link.index, offload, local })
@@ -225,6 +230,17 @@ fn segment_config(config: &UpConfig) -> SegmentConfig {
             .collect(),
         hash_key: random(),
         ..SegmentConfig::default()
+    }
+}
+
+fn worker_options(config: &UpConfig) -> WorkerOptions {
+    WorkerOptions {
+        busy_poll: match config.busy_poll {
+            values::BusyPoll::Auto => BusyPoll::Adaptive,
+            values::BusyPoll::Micros(0) => BusyPoll::Off,
+            values::BusyPoll::Micros(micros) => BusyPoll::Fixed(Duration::from_micros(micros.into())),
+        },
+        affinity: config.affinity.iter().flat_map(CpuList::processors).collect(),
     }
 }
 
