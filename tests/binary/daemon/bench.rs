@@ -129,7 +129,11 @@ fn without_a_comparison_it_measures_vxgate_with_the_options_that_are_given() {
         let ended = Ended::of(bench("--against none --load conn -- --source-port none"));
         assert_eq!(ended.code, Some(1), "{}", ended.stdout);
         let told = ended.stderr.lines().find(|line| line.starts_with("vxgate: bench: ")).unwrap_or_default();
-        assert!(told.starts_with("vxgate: bench: vxgate carries nothing; it said:"), "{}", ended.stderr);
+        assert!(
+            told.starts_with("vxgate: bench: conn over vxgate: it carries nothing; it said:"),
+            "{}",
+            ended.stderr
+        );
         assert!(ended.stderr.contains("up: --source-port \"none\""), "{}", ended.stderr);
     });
 }

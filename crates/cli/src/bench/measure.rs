@@ -38,7 +38,11 @@ pub(super) fn measure(load: Load, ground: &Ground, span: Span, stop: &Stop) -> R
         Load::UdpLossless { payload_octets, flows } => {
             let (receivers, mut senders) = flows_between(ground, flows)?;
             let sizes = [payload_octets];
-            udp::highest_rate(&mut senders, &receivers, &sizes, search_spans(span), stop).map(delivered)
+            match udp::highest_rate(&mut senders, &receivers, &sizes, search_spans(span), stop) {
+                // There is a figure: no rate is free of loss.
+                Err(Error::Silent) => Ok(Sample::EMPTY),
+                found => found.map(delivered),
+            }
         }
         Load::RoundTripIdle => {
             let trips = round_trips(ground, load, span, stop)?;

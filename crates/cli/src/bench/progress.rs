@@ -36,7 +36,12 @@ impl Progress {
     /// Something to know, on a line of its own.
     pub(super) fn note(&self, told: &str) {
         self.clear();
-        let _ = writeln!(io::stderr(), "{told}");
+        note(told);
+    }
+
+    /// The next step is the one after number `step`; what lies between is not done.
+    pub(super) fn skip_to(&mut self, step: usize) {
+        self.step = step;
     }
 
     /// Takes the line away.
@@ -45,4 +50,9 @@ impl Progress {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
+}
+
+/// Something to know, where no step is being told.
+pub(super) fn note(told: &str) {
+    let _ = writeln!(io::stderr(), "{told}");
 }
