@@ -25,7 +25,7 @@ impl Progress {
         self.step += 1;
         let (step, steps) = (self.step, self.steps);
         if self.terminal {
-            let line = format!("[{step:>2}/{steps}] {told}, about {} s left", left.as_secs());
+            let line = format!("[{step:>2}/{steps}] {told}, about {} s left", left.as_secs().max(1));
             // Nobody needs to know that nobody looks.
             let _ = write!(io::stderr(), "\r\x1b[K{line}");
         } else {
