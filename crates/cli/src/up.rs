@@ -122,9 +122,11 @@ async fn tunnel(
             offload: tunnel.offload.clone(),
             busy_poll: config.busy_poll.to_string(),
             affinity: config.affinity.as_ref().map(ToString::to_string),
+            buffers: tunnel.buffers,
             is_v6: tunnel.local.is_ipv6(),
             started,
         },
+        netlink,
         down: Notify::new(),
     });
     announce(config, &plan, &tunnel, started.elapsed());

@@ -1,4 +1,4 @@
-//! Superframes as pure functions: virtio_net_hdr, split, checksums.
+//! Superframes as pure functions: virtio_net_hdr, split, coalesce, checksums.
 //! Never touches a device or a socket.
 //!
 //! # Theory of operation
@@ -13,15 +13,21 @@
 //!   TAP read ──► Work::from_virtio ├─► Checksum  ─► to_virtio / finish ─► write
 //!                                  └─► Split     ─► to_virtio / segment × n ─► write
 //! ```
+//!
+//! [`coalesce`] goes the other way: it joins whole frames of one flow into a superframe for a device that takes one.
 #![forbid(unsafe_code)]
 #![no_std]
 
+extern crate alloc;
+
 pub mod checksum;
+pub mod coalesce;
 mod split;
 mod virtio;
 mod work;
 
 pub use checksum::ChecksumAt;
+pub use coalesce::{Coalescer, Joins, Offer, Superframe};
 pub use split::{Split, SplitKind};
 pub use virtio::{VIRTIO_NET_HEADER_OCTETS, VirtioNetHeader};
 pub use work::{Work, WorkError};

@@ -66,6 +66,18 @@ impl Split {
         })
     }
 
+    /// The cuts that undo a joining; the caller knows the headers.
+    pub(crate) const fn joined(
+        kind: SplitKind,
+        version: IpVersion,
+        l3: u16,
+        l4: u16,
+        payload: u16,
+        segment_octets: u16,
+    ) -> Self {
+        Self { kind, version, l3, l4, payload, segment_octets }
+    }
+
     /// Offset of the TCP payload, from the data offset field.
     pub(crate) fn tcp_headers(layers: &Layers, frame: &[u8]) -> Option<usize> {
         let l4 = layers.ip?.l4;
