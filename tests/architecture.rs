@@ -12,9 +12,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("netlink", &["sys"]),
     ("testbed", &["sys", "netlink"]),
+    ("load", &["sys"]),
     ("forwarder", &["codec", "core", "offload", "sys"]),
     ("gate", &["codec"]),
-    ("cli", &["codec", "core", "offload", "sys", "netlink", "testbed", "forwarder", "gate"]),
+    ("cli", &["codec", "core", "offload", "sys", "netlink", "testbed", "load", "forwarder", "gate"]),
 ];
 
 fn own_dependencies(manifest: &str) -> Vec<String> {

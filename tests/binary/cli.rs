@@ -69,7 +69,7 @@ impl Ended {
 fn a_wrong_command_line_exits_with_2_and_a_line_that_names_the_argument_and_what_is_allowed() {
     let scratch = Scratch::new();
     for (line, message) in [
-        ("fly", "vxgate: \"fly\": allowed are up, down, init, show, fdb, peer, lab, completions, man"),
+        ("fly", "vxgate: \"fly\": allowed are up, down, init, show, fdb, peer, lab, bench, completions, man"),
         ("up --mss 1", "vxgate: up: \"--mss\": no such argument"),
         (
             "up --dev sixteen-octets-x",
@@ -102,6 +102,14 @@ fn a_wrong_command_line_exits_with_2_and_a_line_that_names_the_argument_and_what
         ("up --tos 1", "vxgate: up: --tos \"1\": a TOS is inherit or a multiple of 4 from 0 to 252"),
         ("up --df on", "vxgate: up: --df \"on\": set, unset or inherit"),
         ("up --udp-checksum 1", "vxgate: up: --udp-checksum \"1\": on or off"),
+        (
+            "up --busy-poll 50us",
+            "vxgate: up: --busy-poll \"50us\": auto or a number of microseconds from 0 to 1000000",
+        ),
+        (
+            "up --affinity 3-1",
+            "vxgate: up: --affinity \"3-1\": a list of processors from 0 to 1023, as in 0,1 or 0-3",
+        ),
         ("up --peer 10.0.0.1 --peer 10.0.0.1", "vxgate: up: --peer: 10.0.0.1 is given twice"),
         (
             "up --peer 10.0.0.1 --local 10.0.0.1",
@@ -116,6 +124,16 @@ fn a_wrong_command_line_exits_with_2_and_a_line_that_names_the_argument_and_what
             "up --address 10.0.0.1/8 --address 10.1.0.1/16",
             "vxgate: up: --address: 10.1.0.1/16 and 10.0.0.1/8 overlap",
         ),
+        (
+            "bench --load tcp1,tcp2",
+            "vxgate: bench: --load \"tcp2\": allowed are tcp1, tcp4, tcp16, udp-flat-18-1, ",
+        ),
+        ("bench --load", "vxgate: bench: --load"),
+        ("bench --against ovs", "vxgate: bench: --against \"ovs\": allowed are kernel, none"),
+        ("bench --rounds 0", "vxgate: bench: --rounds \"0\": a number of rounds from 1 to 100"),
+        ("bench --duration 0", "vxgate: bench: --duration \"0\": a number of seconds from 0.05 to 3600"),
+        ("bench --duration nan", "vxgate: bench: --duration \"nan\": a number of seconds from 0.05 to 3600"),
+        ("bench tcp1", "vxgate: bench: \"tcp1\": no such argument"),
         ("down a b", "vxgate: down: \"b\": allowed are dev DEV"),
         ("show a/b", "vxgate: show: dev \"a/b\": a device's name is 1 to 15 octets"),
         ("fdb add", "vxgate: fdb add: ADDR is missing: a MAC address"),
@@ -230,6 +248,7 @@ fn the_help_of_every_verb_is_on_standard_output_and_has_an_example() {
         "peer add",
         "peer del",
         "lab",
+        "bench",
         "completions",
         "man",
     ] {

@@ -3,6 +3,7 @@
 //! `clap` reads verbs and options; the words of `fdb` and `peer` are read by hand, as iproute2 reads them. Whatever is
 //! wrong becomes a [`Failure`] with exit status 2.
 
+pub(crate) mod bench;
 pub(crate) mod environment;
 pub(crate) mod fdb;
 pub(crate) mod peer;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use self::bench::BenchArgs;
 use self::environment::VARIABLES;
 use self::fdb::FdbCommand;
 use self::peer::PeerCommand;
@@ -155,6 +157,9 @@ Examples:
   vxgate lab --keep"
     )]
     Lab(LabArgs),
+    /// Measure this machine: the same loads over vxgate and over the kernel's vxlan, in turn
+    #[command(after_help = bench::HELP)]
+    Bench(BenchArgs),
     /// Print the completions of a shell
     #[command(after_help = "Examples:
   vxgate completions bash > /usr/share/bash-completion/completions/vxgate

@@ -15,7 +15,7 @@ use crate::control::runtime_dir::RuntimeDir;
 use crate::failure::Failure;
 use crate::print::fdb::FdbPrinter;
 use crate::print::{self, Format, Style};
-use crate::{init, lab, up};
+use crate::{bench, init, lab, up};
 
 /// Does what the command line asks for.
 pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure> {
@@ -44,6 +44,7 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
             peer_command(out, verb.unwrap_or(PeerCommand::List(PeerListArgs::default())), output)
         }
         Some(Command::Lab(args)) => lab::run(&args, out),
+        Some(Command::Bench(args)) => bench::run(&args, out),
         Some(Command::Completions { shell }) => completions(out, shell),
         Some(Command::Man { dir }) => man(out, dir.as_deref()),
     }

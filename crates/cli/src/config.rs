@@ -21,7 +21,7 @@ use vxgate_codec::{ReservedBits, Vni};
 
 use crate::args::up::UpOptions;
 pub(crate) use error::ConfigError;
-use values::{DeviceName, Df, Mtu, SourcePort, Tos, Ttl};
+use values::{BusyPoll, CpuList, DeviceName, Df, Mtu, SourcePort, Tos, Ttl};
 
 /// Most peers of one tunnel: the core's default limit of remote VTEPs.
 pub(crate) const MAX_PEERS: usize = 1024;
@@ -77,6 +77,10 @@ pub(crate) struct UpConfig {
     pub(crate) udp_checksum: bool,
     /// Whether superframes and runs of datagrams are asked of the kernel.
     pub(crate) offload: bool,
+    /// What a thread does while nothing is queued.
+    pub(crate) busy_poll: BusyPoll,
+    /// The processors that the threads are pinned to in turn; `None` for wherever the system puts them.
+    pub(crate) affinity: Option<CpuList>,
     /// What the operator should know and is no error, a sentence each: for `up` to log at its start.
     pub(crate) notices: Vec<String>,
 }
@@ -135,6 +139,8 @@ impl UpConfig {
             df: options.df.unwrap_or(Df::Unset),
             udp_checksum: options.udp_checksum.unwrap_or(true),
             offload: options.offload.unwrap_or(true),
+            busy_poll: options.busy_poll.unwrap_or(BusyPoll::Auto),
+            affinity: options.affinity,
             notices: Vec::new(),
         };
         config.check_underlay()?;

@@ -15,20 +15,18 @@
 mod ground;
 mod steps;
 
-use std::env;
 use std::io::{self, Write};
-use std::process::Command;
 use std::time::Duration;
 
-use vxgate_sys::namespace::Unshare;
 use vxgate_testbed::{kernel_has_vxlan, tun_obstacle};
 
 use crate::args::LabArgs;
 use crate::failure::Failure;
+use crate::namespaces;
 use ground::{GateKind, Ground};
 use steps::Steps;
 
-/// Holds the process's number inside: the exec keeps it, and no other process can have set it right by chance.
+/// What tells the process inside from the one outside.
 const MARK: &str = "VXGATE_LAB";
 
 /// How long anything in the lab may take to happen before it counts as failed.
@@ -39,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The system refuses namespaces, the ground cannot be laid, or, with `--check`, a step did not hold.
 pub(crate) fn run(args: &LabArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    if env::var(MARK).ok() != Some(std::process::id().to_string()) {
-        return Err(enter());
+    if !namespaces::is_inside(MARK) {
+        return Err(namespaces::enter("lab", MARK, &[]));
     }
     let mut out = Output { out, error: None };
     let shown = lab(args, &mut out);
@@ -81,22 +79,6 @@ impl Write for Output<'_> {
         let flushed = self.out.flush();
         self.noted(flushed)
     }
-}
-
-/// Starts this program again in namespaces of its own; returns only to say why it could not.
-fn enter() -> Failure {
-    let mut command = Command::new("/proc/self/exe");
-    // What the caller's environment says of tunnels is about others than those of the lab.
-    for (variable, _) in
-        env::vars_os().filter(|(variable, _)| variable.as_encoded_bytes().starts_with(b"VXGATE_"))
-    {
-        command.env_remove(variable);
-    }
-    command.args(env::args_os().skip(1)).env(MARK, std::process::id().to_string());
-    let unshare = Unshare { die_with_parent: false, ..Unshare::for_caller() };
-    let error = unshare.exec(command);
-    let hint = error.hint();
-    Failure::failed("lab", error).with_hint(hint)
 }
 
 fn lab(args: &LabArgs, out: &mut dyn Write) -> anyhow::Result<()> {

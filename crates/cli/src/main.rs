@@ -1,15 +1,18 @@
-//! The `vxgate` binary: arguments, daemon, control socket, printing, lab.
+//! The `vxgate` binary: arguments, daemon, control socket, printing, lab, bench.
 //! Never decides where a frame goes.
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod commands;
 mod config;
 mod control;
 mod failure;
 mod init;
 mod lab;
+mod namespaces;
 mod print;
+mod tunnel;
 mod up;
 
 use std::env;

@@ -120,9 +120,13 @@ async fn tunnel(
             port: tunnel.local.port(),
             source_port: config.source_port.to_string(),
             offload: tunnel.offload.clone(),
+            busy_poll: config.busy_poll.to_string(),
+            affinity: config.affinity.as_ref().map(ToString::to_string),
+            buffers: tunnel.buffers,
             is_v6: tunnel.local.is_ipv6(),
             started,
         },
+        netlink,
         down: Notify::new(),
     });
     announce(config, &plan, &tunnel, started.elapsed());

@@ -14,48 +14,46 @@
 //!                 Control                   Forwarder
 //! ```
 //!
-//! Each thread runs its direction to completion: it drains what is queued (a bounded number of batches), flushes, and
-//! waits for more. No channel lies between them. The ingress thread owns the [`Segment`], so that whoever wants
-//! something of it sends a command ([`Control::with`]) and never takes a lock that the data path would wait for.
+//! Each thread runs its direction to completion, as the `worker` module tells: it forwards what is queued and waits for more. No
+//! channel lies between them. The ingress thread owns the [`Segment`], so that whoever wants something of it sends a
+//! command ([`Control::with`]) and never takes a lock that the data path would wait for.
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use crossbeam::channel::{self, Receiver, Sender};
 use vxgate_core::{Counters, Event, FloodLists, Segment, Timestamp};
-use vxgate_sys::epoll::{Epoll, Events, Interest};
 use vxgate_sys::eventfd::EventFd;
 
+use crate::affinity;
 use crate::egress::Egress;
 use crate::ingress::Ingress;
 use crate::outer::OuterPolicy;
-use crate::port::{Port, PortRx, PortTx};
-use crate::underlay::{Underlay, UnderlayRx, UnderlayTx};
-
-/// Batches that a direction forwards before it looks at its commands and its clock again.
-const TURNS_BEFORE_A_LOOK: usize = 16;
-
-/// Commands that the ingress thread carries out before it forwards again.
-const COMMANDS_BEFORE_A_LOOK: usize = 64;
-
-/// How often the forwarding database ages and the device is looked at.
-const TICK: Duration = Duration::from_secs(1);
+use crate::patience::BusyPoll;
+use crate::port::Port;
+use crate::underlay::Underlay;
+use crate::worker::{run_egress, run_ingress};
 
 /// Events that wait for the owner; more wait in the segment, whose own limit counts what is lost.
 const EVENTS: usize = 1024;
 
-const TOKEN_TRAFFIC: u64 = 0;
-const TOKEN_WAKE: u64 = 1;
+/// How the threads of a forwarder run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerOptions {
+    /// What a thread does when nothing is queued.
+    pub busy_poll: BusyPoll,
+    /// Processors that the threads are pinned to, one each and in turn: egress and ingress; after the last comes the first again.
+    /// Default none: they run where the system puts them.
+    pub affinity: Vec<usize>,
+}
 
 /// What a command leaves to do once its effects are published.
 type Reply = Box<dyn FnOnce() + Send>;
-type Command = Box<dyn FnOnce(&mut Segment, Timestamp) -> Reply + Send>;
+pub(crate) type Command = Box<dyn FnOnce(&mut Segment, Timestamp) -> Reply + Send>;
 
 /// A running tunnel: two threads that forward until they are told to stop.
 ///
@@ -70,14 +68,14 @@ pub struct Forwarder {
 }
 
 /// What the threads and their owner share.
-struct Shared {
+pub(crate) struct Shared {
     stop: AtomicBool,
-    wake_egress: EventFd,
-    wake_ingress: EventFd,
+    pub(crate) wake_egress: EventFd,
+    pub(crate) wake_ingress: EventFd,
     /// Called when an event was queued or a thread has ended.
     on_news: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The flood lists as they last changed; `None` before the first change.
-    flood: ArcSwapOption<FloodLists>,
+    pub(crate) flood: ArcSwapOption<FloodLists>,
 }
 
 impl Shared {
@@ -89,13 +87,13 @@ impl Shared {
         }
     }
 
-    fn tell(&self) {
+    pub(crate) fn tell(&self) {
         if let Some(on_news) = self.on_news.get() {
             on_news();
         }
     }
 
-    fn stopped(&self) -> bool {
+    pub(crate) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
 }
@@ -111,7 +109,7 @@ impl Drop for StopAtEnd {
 }
 
 impl Forwarder {
-    /// Starts forwarding between a port and an underlay as `segment` decides.
+    /// Starts forwarding between a port and an underlay as `segment` decides, with the defaults of [`WorkerOptions`].
     ///
     /// # Errors
     /// The system gives no thread or no descriptor, or the port's device is gone.
@@ -121,6 +119,21 @@ impl Forwarder {
         underlay: impl Underlay,
         policy: OuterPolicy,
     ) -> io::Result<Self> {
+        Self::spawn_with(segment, port, underlay, policy, &WorkerOptions::default())
+    }
+
+    /// As [`Forwarder::spawn`], with threads that run as `options` say.
+    ///
+    /// # Errors
+    /// As [`Forwarder::spawn`], and `InvalidInput` for a processor that is not there ([`check_processor`](crate::check_processor)).
+    pub fn spawn_with(
+        segment: Segment,
+        port: impl Port,
+        underlay: impl Underlay,
+        policy: OuterPolicy,
+        options: &WorkerOptions,
+    ) -> io::Result<Self> {
+        let busy_poll = options.busy_poll;
         let (port_rx, port_tx) = port.split();
         let (underlay_rx, underlay_tx) = underlay.split();
         let half = segment.overlay_half();
@@ -139,26 +152,39 @@ impl Forwarder {
         let mut ingress = Ingress::new(underlay_rx, port_tx, segment)?;
         let mut egress = Egress::new(port_rx, underlay_tx, half, Arc::clone(&counters), policy);
 
-        let ends = Arc::clone(&shared);
-        let ingress = thread::Builder::new().name("vxgate-ingress".into()).spawn(move || {
-            let _stop = StopAtEnd(Arc::clone(&ends));
-            run_ingress(&mut ingress, &ends, &command_rx, &event_tx)
+        let mut processors = options.affinity.iter().copied().cycle();
+        let (egress_on, ingress_on) = (processors.next(), processors.next());
+        // From here on an error drops it, which ends the threads that run.
+        let mut forwarder = Self { shared, counters, control, events: event_rx, threads: Vec::new() };
+        forwarder.start(Direction::Ingress, "vxgate-ingress", ingress_on, move |shared| {
+            run_ingress(&mut ingress, shared, &command_rx, &event_tx, busy_poll)
         })?;
-        let ends = Arc::clone(&shared);
-        let started = thread::Builder::new().name("vxgate-egress".into()).spawn(move || {
-            let _stop = StopAtEnd(Arc::clone(&ends));
-            run_egress(&mut egress, &ends)
-        });
-        let egress = match started {
-            Ok(egress) => egress,
-            Err(error) => {
-                shared.stop();
-                let _ = ingress.join();
-                return Err(error);
-            }
-        };
-        let threads = vec![(Direction::Ingress, ingress), (Direction::Egress, egress)];
-        Ok(Self { shared, counters, control, events: event_rx, threads })
+        forwarder.start(Direction::Egress, "vxgate-egress", egress_on, move |shared| {
+            run_egress(&mut egress, shared, busy_poll)
+        })?;
+        Ok(forwarder)
+    }
+
+    /// Starts a thread, on this processor if there is one; with its end all others end.
+    fn start(
+        &mut self,
+        direction: Direction,
+        name: &str,
+        processor: Option<usize>,
+        run: impl FnOnce(&Shared) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let (tell_pinned, pinned) = channel::bounded(1);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _stop = StopAtEnd(Arc::clone(&shared));
+            let outcome = processor.map_or(Ok(()), affinity::pin);
+            let is_pinned = outcome.is_ok();
+            // Whoever starts it waits for this.
+            let _ = tell_pinned.send(outcome);
+            if is_pinned { run(&shared) } else { Ok(()) }
+        })?;
+        self.threads.push((direction, thread));
+        pinned.recv().unwrap_or(Ok(()))
     }
 
     /// A handle to look at and change the segment while it forwards.
@@ -309,112 +335,5 @@ impl Control {
         self.commands.send(command).map_err(|_| Ended)?;
         let _ = self.shared.wake_ingress.signal();
         Ok(())
-    }
-}
-
-fn run_egress<R: PortRx, T: UnderlayTx>(egress: &mut Egress<R, T>, shared: &Shared) -> io::Result<()> {
-    let epoll = Epoll::new()?;
-    epoll.add(egress.port().readiness(), TOKEN_TRAFFIC, Interest::READABLE)?;
-    epoll.add(shared.wake_egress.as_fd(), TOKEN_WAKE, Interest::READABLE)?;
-    let mut events = Events::with_capacity(2);
-    let mut flood = arc_swap::Cache::new(&shared.flood);
-    let mut known: Option<Arc<FloodLists>> = None;
-    while !shared.stopped() {
-        let mut drained = false;
-        for _ in 0..TURNS_BEFORE_A_LOOK {
-            let count = egress.recv()?;
-            // After the frames are read: one that was sent after a change is flooded as changed.
-            if let Some(current) = flood.load()
-                && known.as_ref().is_none_or(|known| !Arc::ptr_eq(current, known))
-            {
-                known = Some(Arc::clone(current));
-                egress.set_flood(Arc::clone(current));
-            }
-            egress.forward(count)?;
-            if count == 0 {
-                drained = true;
-                break;
-            }
-        }
-        if drained {
-            epoll.wait(&mut events, None)?;
-        }
-    }
-    Ok(())
-}
-
-fn run_ingress<R: UnderlayRx, T: PortTx>(
-    ingress: &mut Ingress<R, T>,
-    shared: &Shared,
-    commands: &Receiver<Command>,
-    events_out: &Sender<Event>,
-) -> io::Result<()> {
-    let epoll = Epoll::new()?;
-    epoll.add(ingress.underlay().readiness(), TOKEN_TRAFFIC, Interest::READABLE)?;
-    epoll.add(shared.wake_ingress.as_fd(), TOKEN_WAKE, Interest::READABLE)?;
-    let mut events = Events::with_capacity(2);
-    let clock = Clock::start();
-    let mut next_tick = TICK;
-    loop {
-        // In this order: the signal of a stop that comes after the look stays for the wait below.
-        shared.wake_ingress.drain()?;
-        if shared.stopped() {
-            return Ok(());
-        }
-        let elapsed = clock.elapsed();
-        let now = Timestamp::from_duration(elapsed);
-        for command in commands.try_iter().take(COMMANDS_BEFORE_A_LOOK) {
-            let reply = command(ingress.segment_mut(), now);
-            publish(ingress.segment_mut(), shared, events_out);
-            reply();
-        }
-        if elapsed >= next_tick {
-            next_tick = elapsed + TICK;
-            ingress.tick(now)?;
-        }
-        let mut drained = false;
-        for _ in 0..TURNS_BEFORE_A_LOOK {
-            if ingress.turn(Timestamp::from_duration(clock.elapsed()))? == 0 {
-                drained = true;
-                break;
-            }
-        }
-        publish(ingress.segment_mut(), shared, events_out);
-        if drained && commands.is_empty() {
-            epoll.wait(&mut events, Some(next_tick.saturating_sub(clock.elapsed())))?;
-        }
-    }
-}
-
-/// Hands changed flood lists to the egress thread and events to the owner.
-fn publish(segment: &mut Segment, shared: &Shared, events_out: &Sender<Event>) {
-    if let Some(flood) = segment.poll_flood() {
-        shared.flood.store(Some(flood));
-    }
-    let mut news = false;
-    // What finds no room stays in the segment, which counts what it must lose.
-    while !events_out.is_full()
-        && let Some(event) = segment.poll_event()
-    {
-        // Full it is not, and who has gone away misses nothing.
-        let _ = events_out.try_send(event);
-        news = true;
-    }
-    if news {
-        shared.tell();
-    }
-}
-
-/// The edge where time enters.
-struct Clock(Instant);
-
-impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "the worker is the edge where time enters")]
-    fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.0.elapsed()
     }
 }

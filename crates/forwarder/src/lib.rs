@@ -51,28 +51,33 @@
 //! than one pair of threads.
 #![forbid(unsafe_code)]
 
+mod affinity;
 mod egress;
 mod faulty;
 mod forwarder;
 mod ingress;
 mod memory;
 mod outer;
+mod patience;
 mod pcap;
 pub mod port;
 mod tap;
 mod udp;
 pub mod underlay;
+mod worker;
 
+pub use affinity::{PROCESSOR_MAX, check_processor};
 pub use egress::Egress;
 pub use faulty::{Faults, FaultyPort};
-pub use forwarder::{Control, Direction, Ended, Forwarder, ForwarderError};
+pub use forwarder::{Control, Direction, Ended, Forwarder, ForwarderError, WorkerOptions};
 pub use ingress::Ingress;
 pub use memory::{MemoryPort, MemoryUnderlay, OverlayEnd, UnderlayEnd};
 pub use outer::{Inherit, OuterPolicy};
+pub use patience::BusyPoll;
 pub use pcap::PcapPort;
 pub use port::{Device, Frame, Port, PortRx, PortTx};
 pub use tap::{PlainTapPort, TapOffload, TapPort};
-pub use udp::{SOURCE_PORT_POOL, SourcePort, UdpConfig, UdpOffload, UdpUnderlay};
+pub use udp::{SOURCE_PORT_POOL, SourcePort, UdpBuffers, UdpConfig, UdpOffload, UdpUnderlay};
 pub use underlay::{Datagram, Outer, Tally, Target, Underlay, UnderlayRx, UnderlayTx};
 
 // What an embedder needs of the crates below, so that this one is the only dependency to name.
@@ -81,6 +86,6 @@ pub use vxgate_core::{
     ControlError, Counters, Counts, DropReason, EntryState, EntryView, Event, FloodLists, OverlayHalf,
     PeerId, PeerView, Prefix, Remote, Segment, SegmentConfig, Timestamp,
 };
-pub use vxgate_offload::Work;
+pub use vxgate_offload::{Joins, Work};
 pub use vxgate_sys::plain_tap::PlainTap;
 pub use vxgate_sys::tap::{Offload, Tap, TapError, TapOptions};

@@ -79,6 +79,12 @@ pub trait PortRx: Send {
     /// Becomes readable when a frame may be queued.
     fn readiness(&self) -> BorrowedFd<'_>;
 
+    /// Whether the last [`PortRx::recv`] took all that was queued: the worker need not ask again before it waits. False where
+    /// the port cannot tell.
+    fn is_drained(&self) -> bool {
+        false
+    }
+
     /// Frames that the port refused since this was last asked, because what came with them lies about them.
     fn take_rejected(&mut self) -> usize {
         0

@@ -80,6 +80,15 @@ impl UdpConfig {
     }
 }
 
+/// How much the kernel queues for a socket of a [`UdpUnderlay`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpBuffers {
+    /// For receiving, in octets.
+    pub receive_octets: usize,
+    /// For sending, in octets.
+    pub send_octets: usize,
+}
+
 /// An [`Underlay`] over UDP.
 pub struct UdpUnderlay {
     main: Arc<UdpSocket>,
@@ -203,6 +212,18 @@ impl UdpUnderlay {
     /// The socket is broken.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.main.local_addr()
+    }
+
+    /// What the kernel granted of [`UdpConfig::receive_buffer_octets`] and [`UdpConfig::send_buffer_octets`], of each socket. It
+    /// counts its own overhead, and so grants twice what was asked where nothing limits it.
+    ///
+    /// # Errors
+    /// A socket is broken.
+    pub fn buffers(&self) -> io::Result<UdpBuffers> {
+        Ok(UdpBuffers {
+            receive_octets: self.main.receive_buffer_octets()?,
+            send_octets: self.senders.first().unwrap_or(&self.main).send_buffer_octets()?,
+        })
     }
 
     /// How many source ports datagrams are spread over.

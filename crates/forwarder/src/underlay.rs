@@ -43,6 +43,12 @@ pub trait UnderlayRx: Send {
 
     /// Becomes readable when a datagram may be queued.
     fn readiness(&self) -> BorrowedFd<'_>;
+
+    /// Whether the last [`UnderlayRx::recv`] took all that was queued: the worker need not ask again before it waits. False
+    /// where the underlay cannot tell.
+    fn is_drained(&self) -> bool {
+        false
+    }
 }
 
 /// Where one copy of a frame goes.

@@ -32,6 +32,8 @@ pub struct Link {
     pub tx_queue_len: u32,
     /// The largest superframe that the kernel hands to it, in octets; none before Linux 4.17.
     pub gso_max_size: Option<u32>,
+    /// How many segments such a superframe has at most; none before Linux 4.17.
+    pub gso_max_segments: Option<u32>,
     /// What it has carried.
     pub counters: LinkCounters,
 }
@@ -148,7 +150,9 @@ impl Netlink {
         self.set_attribute("set the transmit queue length of", link, LinkAttribute::TxQueueLen(packets)).await
     }
 
-    /// Sets the largest superframe that the kernel hands to the link, in octets.
+    /// Sets the largest superframe that the kernel hands to the link, in octets: of IPv4, too, where that has a limit of its own
+    /// (`IFLA_GSO_IPV4_MAX_SIZE` follows `IFLA_GSO_MAX_SIZE` up to 65,536 octets, net/core/dev.h). The superframe with all its
+    /// headers is shorter than this; one that is not is cut before it reaches the link.
     ///
     /// # Errors
     /// Beyond the device's limit (`EINVAL`), or [`Error::is_unsupported`] on a kernel that cannot.
@@ -230,6 +234,7 @@ fn link_of(message: RouteNetlinkMessage) -> Option<Link> {
         controller: None,
         tx_queue_len: 0,
         gso_max_size: None,
+        gso_max_segments: None,
         counters: LinkCounters::default(),
     };
     for attribute in message.attributes {
@@ -240,6 +245,7 @@ fn link_of(message: RouteNetlinkMessage) -> Option<Link> {
             LinkAttribute::Controller(index) => link.controller = Some(index),
             LinkAttribute::TxQueueLen(packets) => link.tx_queue_len = packets,
             LinkAttribute::GsoMaxSize(octets) => link.gso_max_size = Some(octets),
+            LinkAttribute::GsoMaxSegs(segments) => link.gso_max_segments = Some(segments),
             LinkAttribute::LinkInfo(infos) => link.kind = infos.iter().find_map(kind_of),
             LinkAttribute::Stats64(stats) => {
                 link.counters = LinkCounters {

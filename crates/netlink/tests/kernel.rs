@@ -38,6 +38,7 @@ fn a_link_takes_what_is_set() {
             let link = netlink.link_by_name("renamed").await?;
             assert_eq!((link.index, link.mtu, link.mac), (made.index, 9000, [2, 0, 0, 0, 0, 7]));
             assert_eq!((link.tx_queue_len, link.gso_max_size), (77, Some(20_000)));
+            assert_eq!(link.gso_max_segments, Some(65_535), "the kernel's default (GSO_MAX_SEGS)");
             assert!(link.up && link.carrier);
             assert_eq!(netlink.link_by_index(link.index).await?.name, "renamed");
             netlink.set_down(&link).await?;

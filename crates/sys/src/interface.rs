@@ -121,6 +121,11 @@ impl Request {
         Ok(request)
     }
 
+    /// The name as the kernel takes it, padded with NUL.
+    pub(crate) fn name_octets(&self) -> [u8; NAME_OCTETS_MAX + 1] {
+        self.name
+    }
+
     /// The name that the kernel wrote.
     pub(crate) fn name(&self) -> String {
         let octets = self.name.split(|octet| *octet == 0).next().unwrap_or_default();

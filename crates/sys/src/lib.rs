@@ -10,6 +10,7 @@ mod control;
 #[cfg(feature = "counting-allocator")]
 pub mod counting_allocator;
 pub mod epoll;
+pub mod ethtool;
 pub mod eventfd;
 pub mod icmp;
 pub mod inheritance;

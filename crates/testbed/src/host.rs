@@ -39,6 +39,14 @@ pub enum Error {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// The kernel refuses to switch a link's features.
+    #[error("cannot switch the offloads of link {link}: {source}")]
+    Features {
+        /// Which.
+        link: String,
+        /// The kernel's reason.
+        source: io::Error,
+    },
     /// That is no address with a prefix.
     #[error("{0:?} is not an address with a prefix length, such as 192.0.2.1/24")]
     Address(String),

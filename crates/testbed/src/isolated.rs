@@ -14,7 +14,7 @@
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Stdio, exit};
 use std::sync::OnceLock;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -89,6 +89,31 @@ pub fn isolated(test_name: &str, body: impl FnOnce()) {
     let child = Unshare::for_caller().spawn(command);
     let child = child.unwrap_or_else(|error| panic!("{error}; {}", error.hint().unwrap_or_default()));
     judge(test_name, child, reader);
+}
+
+/// Runs `body` as the whole of a program's `main` in new network and mount namespaces, as [`isolated`] does for a test:
+/// for benches, which have a `main` of their own. The program is started again with its own arguments; where the
+/// kernel refuses namespaces it prints `SKIPPED`, why, and what to do, and returns.
+///
+/// # Panics
+/// When the kernel refuses namespaces with `REQUIRE_NETNS=1`. When `body` does, the whole program ends with its status.
+pub fn isolated_main(body: impl FnOnce()) {
+    if env::var_os(MARK).is_some() {
+        raise_loopback();
+        return body();
+    }
+    let program = env::args().next().unwrap_or_default();
+    if let Err(reason) = require_namespaces() {
+        return skip_as(&program, &reason);
+    }
+    let mut command = Command::new(env::current_exe().expect("the path of this program"));
+    command.args(env::args_os().skip(1)).env(MARK, &program);
+    let child = Unshare::for_caller().spawn(command);
+    let mut child = child.unwrap_or_else(|error| panic!("{error}; {}", error.hint().unwrap_or_default()));
+    let status = child.wait().expect("a child that we started");
+    if !status.success() {
+        exit(status.code().unwrap_or(1));
+    }
 }
 
 /// Relays the child's output and fails as it fails.

@@ -33,11 +33,12 @@ pub mod tcp;
 pub mod udp;
 mod wait;
 
-pub use cable::link;
+pub use cable::{link, plain_nic};
 pub use digest::Digest;
 pub use host::{Error, Host};
-pub use isolated::{isolated, require_namespaces, skip, test_name};
+pub use isolated::{isolated, isolated_main, require_namespaces, skip, test_name};
 pub use kernel_vxlan::KernelVxlan;
 pub use ping::{Ping, PingReport};
 pub use probe::{kernel_has_tun, kernel_has_vxlan, tun_obstacle};
+pub use vxgate_netlink::LinkCounters;
 pub use wait::{eventually, now, wait_for};

@@ -22,7 +22,7 @@ fn lab(args: &str) -> Command {
 }
 
 /// The binary's processes and the network namespaces that any process is in, this test's own aside.
-fn living() -> (BTreeSet<String>, BTreeSet<String>) {
+pub(crate) fn living() -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut processes, mut namespaces) = (BTreeSet::new(), BTreeSet::new());
     for process in fs::read_dir("/proc").unwrap().flatten() {
         let parent = fs::read_to_string(process.path().join("status")).unwrap_or_default();
@@ -39,11 +39,11 @@ fn living() -> (BTreeSet<String>, BTreeSet<String>) {
 }
 
 /// What is in the environment of this test's own processes and of no other test's. The lab takes variables of vxgate's own out.
-fn mark() -> String {
+pub(crate) fn mark() -> String {
     format!("LAB_TEST_PID={}\0", std::process::id())
 }
 
-fn marked(mut command: Command) -> Command {
+pub(crate) fn marked(mut command: Command) -> Command {
     command.env("LAB_TEST_PID", std::process::id().to_string());
     command
 }

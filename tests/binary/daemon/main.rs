@@ -9,6 +9,8 @@
 //! ```
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod ends;
@@ -26,3 +28,5 @@ mod lab;
 mod mtu;
 #[cfg(test)]
 mod refused;
+#[cfg(test)]
+mod threads;

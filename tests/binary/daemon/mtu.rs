@@ -97,3 +97,38 @@ fn addresses_and_routes_of_both_families_are_there_and_carry() {
         daemon.stop();
     });
 }
+
+#[test]
+fn queues_and_superframes_have_their_sizes_and_they_are_shown() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::lay();
+        for (line, gso_max_octets) in [
+            // 44 segments of 1398 octets, 7 of 8899, and what TCP reserves.
+            ("up --peer 100.64.158.4", 61_833),
+            ("up --peer 172.21.0.1 --mtu 8951", 62_614),
+            ("up --peer 172.21.0.1 --mtu 65485", 65_536),
+            ("up --peer 172.21.0.1 --mtu 68", 2369),
+        ] {
+            let daemon = ground.up(line);
+            let link = ground.you.netlink(async |netlink| netlink.link_by_name("vxlan0").await).unwrap();
+            assert_eq!((link.tx_queue_len, link.gso_max_size), (5000, Some(gso_max_octets)), "{line}");
+            let sizes = &ground.show()["sizes"];
+            assert_eq!(sizes["tx_queue_frames"], 5000);
+            assert_eq!(sizes["gso_max_octets"], gso_max_octets);
+            assert_eq!(sizes["gso_max_segments"].as_u64(), link.gso_max_segments.map(u64::from));
+            // 4 MiB asked, and twice that where nothing limits it: root is not limited.
+            for buffer in ["receive_buffer_octets", "send_buffer_octets"] {
+                assert_eq!(sizes[buffer], 8 << 20, "{buffer}");
+            }
+            let text = ground.vxgate("show").stdout;
+            assert!(
+                text.contains("  buffers:     receive 8.00 MiB, send 8.00 MiB, device 5000 frames\n"),
+                "{text}"
+            );
+            daemon.stop();
+        }
+    });
+}

@@ -7,7 +7,7 @@ use clap::Args;
 use ipnet::IpNet;
 use vxgate_codec::{ReservedBits, Vni};
 
-use crate::config::values::{self, DeviceName, Df, Mtu, SourcePort, Tos, Ttl};
+use crate::config::values::{self, BusyPoll, CpuList, DeviceName, Df, Mtu, SourcePort, Tos, Ttl};
 
 /// One layer of options: what the command line, the environment or the init script's arguments say.
 ///
@@ -127,6 +127,20 @@ pub(crate) struct UpOptions {
     /// the frames of a flow; `vxgate show` tells what is in force. off moves one frame at a time.
     #[arg(long, value_name = "auto|off", value_parser = values::auto_off, help_heading = "Performance")]
     pub(crate) offload: Option<bool>,
+
+    /// How long a thread polls for more before it sleeps: auto or 0 to 1000000 microseconds [default: auto]
+    ///
+    /// 0 sleeps at once. auto polls for up to 50 us while frames come in quicker succession than that, and not at all where others want
+    /// the processor. A longer time serves the first frame after a pause sooner, and keeps a processor busy for as long.
+    #[arg(long, value_name = "auto|USEC", help_heading = "Threads")]
+    pub(crate) busy_poll: Option<BusyPoll>,
+
+    /// Processors to pin the threads to, as in 0,1 or 0-3
+    ///
+    /// By default they run where the system puts them. One each and in turn: the thread that sends, then the one that receives, of each worker; after the last processor comes the
+    /// first again.
+    #[arg(long, value_name = "CPU-LIST", help_heading = "Threads")]
+    pub(crate) affinity: Option<CpuList>,
 }
 
 impl UpOptions {
@@ -156,6 +170,8 @@ impl UpOptions {
             df: self.df.or(lower.df),
             udp_checksum: self.udp_checksum.or(lower.udp_checksum),
             offload: self.offload.or(lower.offload),
+            busy_poll: self.busy_poll.or(lower.busy_poll),
+            affinity: self.affinity.or(lower.affinity),
         }
     }
 }

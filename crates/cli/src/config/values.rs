@@ -126,6 +126,86 @@ impl FromStr for Mtu {
     }
 }
 
+/// What a worker does while nothing is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BusyPoll {
+    /// Polls for as long as recent traffic makes it worth while.
+    Auto,
+    /// Polls for this many microseconds after the last traffic; 0 sleeps at once.
+    Micros(u32),
+}
+
+/// The longest time of `--busy-poll`, in microseconds: a thread that polls for a second hardly ever sleeps.
+const BUSY_POLL_MAX_US: u32 = 1_000_000;
+
+impl fmt::Display for BusyPoll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BusyPoll::Auto => f.write_str("auto"),
+            BusyPoll::Micros(micros) => write!(f, "{micros}"),
+        }
+    }
+}
+
+impl FromStr for BusyPoll {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<BusyPoll, NotAllowed> {
+        match text {
+            "auto" => Ok(BusyPoll::Auto),
+            _ => decimal(text)
+                .filter(|micros| *micros <= BUSY_POLL_MAX_US)
+                .map(BusyPoll::Micros)
+                .ok_or(not_allowed("auto or a number of microseconds from 0 to 1000000")),
+        }
+    }
+}
+
+/// Processors to pin threads to, in the order given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CpuList(Vec<u16>);
+
+/// The highest processor that a list may name: the kernel's own limit on most distributions is far below it (`NR_CPUS`).
+const CPU_MAX: u16 = 1023;
+
+impl CpuList {
+    pub(crate) fn processors(&self) -> impl Iterator<Item = usize> + '_ {
+        self.0.iter().map(|processor| usize::from(*processor))
+    }
+}
+
+impl fmt::Display for CpuList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, run) in self.0.chunk_by(|one, next| one + 1 == *next).enumerate() {
+            let separator = if index > 0 { "," } else { "" };
+            match run {
+                [first, .., last] => write!(f, "{separator}{first}-{last}")?,
+                [..] => run.iter().try_for_each(|only| write!(f, "{separator}{only}"))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for CpuList {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<CpuList, NotAllowed> {
+        let wrong = not_allowed("a list of processors from 0 to 1023, as in 0,1 or 0-3");
+        let number = |text| decimal::<u16>(text).filter(|processor| *processor <= CPU_MAX).ok_or(wrong);
+        let mut processors = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (number(first)?, number(last)?);
+            if first > last || processors.len() > usize::from(CPU_MAX) {
+                return Err(wrong);
+            }
+            processors.extend(first..=last);
+        }
+        Ok(CpuList(processors))
+    }
+}
+
 /// The TTL or hop limit of outer datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ttl {
@@ -374,6 +454,36 @@ mod tests {
         refused(str::parse::<Tos>, &["", "1", "255", "256", "0x", "0x1ff", "0x+4", "b8", "-4"]);
         assert_eq!("set".parse(), Ok(Df::Set));
         refused(str::parse::<Df>, &["", "on", "SET"]);
+    }
+
+    #[test]
+    fn busy_polling_is_auto_or_microseconds() {
+        for (text, value) in
+            [("auto", BusyPoll::Auto), ("0", BusyPoll::Micros(0)), ("1000000", BusyPoll::Micros(1_000_000))]
+        {
+            assert_eq!(text.parse(), Ok(value));
+            assert_eq!(value.to_string(), text);
+        }
+        refused(str::parse::<BusyPoll>, &["", "1000001", "-1", "50us", "on", "Auto"]);
+    }
+
+    #[test]
+    fn processors_are_a_list_of_numbers_and_ranges_in_the_order_given() {
+        for (text, processors, shown) in [
+            ("0", vec![0], "0"),
+            ("0,1", vec![0, 1], "0-1"),
+            ("0-3,8", vec![0, 1, 2, 3, 8], "0-3,8"),
+            ("1,0", vec![1, 0], "1,0"),
+            ("2,2,1023", vec![2, 2, 1023], "2,2,1023"),
+        ] {
+            let list: CpuList = text.parse().unwrap();
+            assert_eq!(list.processors().collect::<Vec<_>>(), processors);
+            assert_eq!(list.to_string(), shown);
+        }
+        refused(
+            str::parse::<CpuList>,
+            &["", ",", "0,", "-", "1-", "-1", "3-1", "1024", "0-1024", "a", "0 1", "all"],
+        );
     }
 
     #[test]

@@ -134,6 +134,15 @@ pub(crate) struct TunnelStatus {
     pub(crate) offload: BTreeMap<String, bool>,
     /// How many pairs of threads carry frames.
     pub(crate) workers: u32,
+    /// How long a thread polls before it sleeps, as the option has it: `auto` or microseconds.
+    #[serde(default)]
+    pub(crate) busy_poll: String,
+    /// The processors that the threads are pinned to, as in `0-3`; null where they are not.
+    #[serde(default)]
+    pub(crate) affinity: Option<String>,
+    /// How much is queued on the way, and how large superframes may be.
+    #[serde(default)]
+    pub(crate) sizes: Sizes,
     /// The daemon's process id.
     pub(crate) pid: u32,
     /// Seconds since the tunnel came up.
@@ -194,6 +203,21 @@ impl PeerState {
             PeerState::Unknown => "unknown",
         }
     }
+}
+
+/// How much is queued on the way, and how large superframes may be: as the kernel says, whatever was asked for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Sizes {
+    /// What a socket of the underlay queues for receiving; the kernel counts its own overhead.
+    pub(crate) receive_buffer_octets: u64,
+    /// What a socket of the underlay queues for sending.
+    pub(crate) send_buffer_octets: u64,
+    /// Frames of the host that the device queues (`txqueuelen`); null where the device cannot be asked.
+    pub(crate) tx_queue_frames: Option<u32>,
+    /// A superframe that the host hands to the device is shorter than this (`gso_max_size`); null on old kernels.
+    pub(crate) gso_max_octets: Option<u32>,
+    /// It has at most so many segments (`gso_max_segs`); null on old kernels.
+    pub(crate) gso_max_segments: Option<u32>,
 }
 
 /// How full the forwarding database is.

@@ -1,16 +1,12 @@
 //! The lab's steps: each is done, looked at and printed with what came of it and how long it took.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{IpAddr, UdpSocket};
-use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::{Pid, Signal, kill_process};
 use vxgate_codec::MacAddr;
-use vxgate_testbed::{Host, Ping, eventually, now, wait_for};
+use vxgate_testbed::{Host, Ping, now, wait_for};
 
 use super::PATIENCE;
 use super::ground::{self, DEVICE, GATES, Ground, YOU, YOU_INNER};
@@ -18,6 +14,7 @@ use crate::control::client::Client;
 use crate::control::runtime_dir::RuntimeDir;
 use crate::print::fdb::FdbPrinter;
 use crate::print::{self, Format, Style};
+use crate::tunnel::Tunnel;
 
 const DEV: &str = "vxlan0";
 
@@ -112,8 +109,7 @@ impl<'a> Steps<'a> {
         self.step("tunnel up", || {
             let start = now();
             let mut command = ground.you.command("/proc/self/exe");
-            command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-            let mut tunnel = Tunnel::start(command.spawn().context("vxgate cannot be started")?);
+            let mut tunnel = Tunnel::start(command.args(args)).context("vxgate cannot be started")?;
             let dev = DEV.parse().expect("a device's name");
             let status = wait_for(PATIENCE, || {
                 Client::connect(&RuntimeDir::from_environment(), &dev).ok()?.show().ok()
@@ -286,63 +282,4 @@ fn entries() -> anyhow::Result<Vec<crate::control::protocol::FdbEntry>> {
         Ok::<(), io::Error>(())
     })??;
     Ok(entries)
-}
-
-/// The tunnel as a child, and what it logs.
-pub(super) struct Tunnel {
-    child: Child,
-    log: Arc<Mutex<String>>,
-    reader: Option<JoinHandle<()>>,
-}
-
-impl Tunnel {
-    fn start(mut child: Child) -> Tunnel {
-        let log = Arc::new(Mutex::new(String::new()));
-        let reader = child.stderr.take().map(|mut stderr| {
-            let log = Arc::clone(&log);
-            thread::spawn(move || {
-                let mut buffer = [0; 4096];
-                while let Ok(octets @ 1..) = stderr.read(&mut buffer) {
-                    let text = String::from_utf8_lossy(&buffer[..octets]).into_owned();
-                    log.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
-                }
-            })
-        });
-        Tunnel { child, log, reader }
-    }
-
-    fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Ends it as an operator does, and makes sure that it has ended.
-    pub(super) fn end(&mut self) -> anyhow::Result<()> {
-        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
-            // One that has ended already needs no signal.
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        let mut ended = None;
-        if !eventually(PATIENCE, || {
-            ended = self.child.try_wait().ok().flatten();
-            ended.is_some()
-        }) {
-            self.child.kill()?;
-            ended = Some(self.child.wait()?);
-        }
-        if let Some(reader) = self.reader.take() {
-            // It ends with the pipe.
-            let _ = reader.join();
-        }
-        let ended = ended.expect("waited for above");
-        anyhow::ensure!(ended.success(), "the tunnel ended with {ended}; it said:\n{}", self.log());
-        Ok(())
-    }
-}
-
-impl Drop for Tunnel {
-    fn drop(&mut self) {
-        // After `end` there is nobody left to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::style::Style;
 use super::units::{Ago, Count, Millis, Octets, Seconds};
 use super::{Format, JsonList};
-use crate::control::protocol::{PeerState, PeerStatus, TunnelStatus};
+use crate::control::protocol::{PeerState, PeerStatus, Sizes, TunnelStatus};
 
 /// Writes these tunnels; as JSON, a list with one object for each.
 pub(crate) fn write(out: &mut dyn Write, format: Format, tunnels: &[TunnelStatus]) -> io::Result<()> {
@@ -41,6 +41,10 @@ fn tunnel_block(out: &mut dyn Write, style: Style, tunnel: &TunnelStatus) -> io:
     line(out, "source port", &tunnel.source_port)?;
     line(out, "mtu", tunnel.mtu)?;
     line(out, "lane", format_args!("{}, {}", tunnel.lane, Count(tunnel.workers.into(), "worker")))?;
+    let micros = tunnel.busy_poll.parse::<u32>();
+    line(out, "busy poll", micros.map_or(tunnel.busy_poll.clone(), |micros| format!("{micros} us")))?;
+    line(out, "affinity", tunnel.affinity.as_deref().unwrap_or(NONE))?;
+    sizes(out, &tunnel.sizes)?;
     line(out, "offload", names(tunnel.offload.iter().filter(|(_, on)| **on).map(|(name, _)| name.clone())))?;
     line(out, "uptime", Seconds(tunnel.uptime_s))?;
     line(out, "fdb", format_args!("{} of {} entries", tunnel.fdb.entries, tunnel.fdb.limit))?;
@@ -49,6 +53,21 @@ fn tunnel_block(out: &mut dyn Write, style: Style, tunnel: &TunnelStatus) -> io:
     let drops = tunnel.drops.iter().filter(|(_, count)| **count > 0);
     let drops = names(drops.map(|(reason, count)| format!("{count} {reason}")));
     if drops == NONE { line(out, "drops", drops) } else { line(out, "drops", style.bad(drops)) }
+}
+
+fn sizes(out: &mut dyn Write, sizes: &Sizes) -> io::Result<()> {
+    let device = sizes
+        .tx_queue_frames
+        .map_or_else(|| UNKNOWN.to_owned(), |frames| Count(frames.into(), "frame").to_string());
+    let (receive, send) = (Octets(sizes.receive_buffer_octets), Octets(sizes.send_buffer_octets));
+    line(out, "buffers", format_args!("receive {receive}, send {send}, device {device}"))?;
+    match (sizes.gso_max_octets, sizes.gso_max_segments) {
+        (Some(octets), Some(segments)) => {
+            let (octets, segments) = (Octets(octets.into()), Count(segments.into(), "segment"));
+            line(out, "superframe", format_args!("at most {octets}, {segments}"))
+        }
+        (_, _) => line(out, "superframe", UNKNOWN),
+    }
 }
 
 fn peer_block(out: &mut dyn Write, style: Style, peer: &PeerStatus) -> io::Result<()> {
@@ -79,6 +98,9 @@ fn line(out: &mut dyn Write, label: &str, value: impl Display) -> io::Result<()>
 }
 
 const NONE: &str = "none";
+
+/// What the kernel does not tell.
+const UNKNOWN: &str = "-";
 
 fn names(names: impl Iterator<Item = String>) -> String {
     let names: Vec<_> = names.collect();

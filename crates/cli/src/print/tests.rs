@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::values::DeviceName;
-use crate::control::protocol::{EntryState, FdbEntry, FdbFill, PeerState, PeerStatus, Traffic, TunnelStatus};
+use crate::control::protocol::{
+    EntryState, FdbEntry, FdbFill, PeerState, PeerStatus, Sizes, Traffic, TunnelStatus,
+};
 
 /// The seed's tunnel, with two Gate peers of which one is dead.
 pub(crate) fn tunnel() -> TunnelStatus {
@@ -18,6 +20,15 @@ pub(crate) fn tunnel() -> TunnelStatus {
         lane: "socket".to_owned(),
         offload: BTreeMap::from([("udp-gso".to_owned(), false), ("tap-vnet-hdr".to_owned(), true)]),
         workers: 1,
+        busy_poll: "auto".to_owned(),
+        affinity: None,
+        sizes: Sizes {
+            receive_buffer_octets: 8 << 20,
+            send_buffer_octets: 4 << 20,
+            tx_queue_frames: Some(5000),
+            gso_max_octets: Some(61_833),
+            gso_max_segments: Some(65_535),
+        },
         pid: 4711,
         uptime_s: 3723,
         peers: vec![
@@ -111,6 +122,10 @@ tunnel: vxlan0
   source port: 4789
   mtu:         1450
   lane:        socket, 1 worker
+  busy poll:   auto
+  affinity:    none
+  buffers:     receive 8.00 MiB, send 4.00 MiB, device 5000 frames
+  superframe:  at most 60.38 KiB, 65535 segments
   offload:     tap-vnet-hdr
   uptime:      1 hour, 2 minutes, 3 seconds
   fdb:         4 of 16384 entries

@@ -43,6 +43,9 @@ pub(crate) enum UpError {
     /// The underlay carries no frame worth the name.
     #[error("the underlay's MTU of {outer} leaves no room behind {overhead} octets of headers")]
     UnderlayTooSmall { outer: u32, overhead: u32 },
+    /// `--affinity` names a processor that no thread of this process can run on.
+    #[error("--affinity {processor}: no thread can run on that processor")]
+    NoProcessor { processor: usize, here: Option<String>, source: io::Error },
     /// The TAP device cannot be made.
     #[error(transparent)]
     Tap(#[from] TapError),
@@ -100,6 +103,7 @@ impl UpError {
             UpError::RouteTaken { network, .. } => {
                 format!("take that one away first (ip route del {network}), or leave --route {network} out")
             }
+            UpError::NoProcessor { here: Some(here), .. } => format!("this process may run on {here}"),
             UpError::UnderlayTooSmall { .. } => "raise the MTU of the underlay's device".to_owned(),
             UpError::PortTaken { .. } => {
                 "stop its owner, or give each tunnel a --local address or a --port of its own".to_owned()
@@ -116,7 +120,8 @@ impl UpError {
             UpError::Netlink(error) if error.is_denied() => {
                 "run as root, or grant CAP_NET_ADMIN (docker run --cap-add NET_ADMIN)".to_owned()
             }
-            UpError::Tap(_)
+            UpError::NoProcessor { here: None, .. }
+            | UpError::Tap(_)
             | UpError::Socket { .. }
             | UpError::Netlink(_)
             | UpError::Peer { .. }

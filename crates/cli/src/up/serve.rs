@@ -1,22 +1,21 @@
 //! What the control socket's requests do to the running tunnel.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketType, netdevice};
 use tokio::sync::{Notify, oneshot};
 use vxgate_core::{
     ControlError, Counts, DropReason, EntryState as CoreState, EntryStates, EntryView,
     FlushFilter as CoreFilter, PageCursor, PeerView, Remote, Segment, Timestamp,
 };
-use vxgate_forwarder::{Control, Ended};
+use vxgate_forwarder::{Control, Ended, UdpBuffers};
+use vxgate_netlink::Netlink;
 
 use super::tunnel::OffloadView;
 use crate::control::protocol::{
     EntryState, FdbEntry, FdbFill, FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, PeerState, PeerStatus,
-    Refusal, Traffic, TunnelStatus,
+    Refusal, Sizes, Traffic, TunnelStatus,
 };
 use crate::control::server::Handler;
 
@@ -31,6 +30,7 @@ const HEARD_LATELY: Duration = Duration::from_secs(60);
 pub(super) struct Tenant {
     pub(super) control: Control,
     pub(super) about: About,
+    pub(super) netlink: Netlink,
     /// Told when a client wants the tunnel to end.
     pub(super) down: Notify,
 }
@@ -46,6 +46,9 @@ pub(super) struct About {
     pub(super) port: u16,
     pub(super) source_port: String,
     pub(super) offload: OffloadView,
+    pub(super) busy_poll: String,
+    pub(super) affinity: Option<String>,
+    pub(super) buffers: UdpBuffers,
     pub(super) is_v6: bool,
     pub(super) started: Instant,
 }
@@ -94,9 +97,11 @@ impl Handler for Tenant {
             })
             .await?;
         let about = self.about.clone();
+        // In another network namespace it cannot be asked, and carries frames all the same.
+        let link = self.netlink.link_by_index(about.link).await.ok();
         Ok(TunnelStatus {
             // The device's own word, which `ip link set mtu` may have changed.
-            mtu: mtu(about.link).unwrap_or(0),
+            mtu: link.as_ref().map_or(0, |link| link.mtu),
             dev: about.dev,
             vni: about.vni,
             local: about.local,
@@ -105,6 +110,15 @@ impl Handler for Tenant {
             lane: LANE.to_owned(),
             offload: about.offload.in_force(),
             workers: 1,
+            busy_poll: about.busy_poll,
+            affinity: about.affinity,
+            sizes: Sizes {
+                receive_buffer_octets: about.buffers.receive_octets as u64,
+                send_buffer_octets: about.buffers.send_octets as u64,
+                tx_queue_frames: link.as_ref().map(|link| link.tx_queue_len),
+                gso_max_octets: link.as_ref().and_then(|link| link.gso_max_size),
+                gso_max_segments: link.as_ref().and_then(|link| link.gso_max_segments),
+            },
             pid: std::process::id(),
             uptime_s: about.started.elapsed().as_secs(),
             peers: peers.iter().map(|peer| status(peer, at)).collect(),
@@ -188,11 +202,6 @@ impl Handler for Tenant {
     fn down(&self) {
         self.down.notify_one();
     }
-}
-
-fn mtu(link: u32) -> io::Result<u32> {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
-    vxgate_sys::interface::mtu(&netdevice::index_to_name(socket, link)?)
 }
 
 fn refusal(error: ControlError) -> Refusal {

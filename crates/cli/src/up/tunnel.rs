@@ -9,13 +9,14 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use vxgate_codec::MacAddr;
 use vxgate_core::{Prefix, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{
-    Forwarder, Inherit, OuterPolicy, PlainTapPort, SourcePort, TapOffload, TapPort, UdpConfig, UdpOffload,
-    UdpUnderlay,
+    BusyPoll, Forwarder, Inherit, Joins, OuterPolicy, PlainTapPort, SourcePort, TapOffload, TapPort,
+    UdpBuffers, UdpConfig, UdpOffload, UdpUnderlay, WorkerOptions,
 };
 use vxgate_netlink::{Link, Netlink};
 use vxgate_sys::plain_tap::PlainTap;
@@ -23,9 +24,9 @@ use vxgate_sys::tap::{Offload, Tap, TapError, TapOptions};
 
 use super::error::UpError;
 use super::owner::port_owner;
-use super::plan::Plan;
+use super::plan::{Plan, gso_max_octets};
 use crate::config::UpConfig;
-use crate::config::values::{self, Df, Tos, Ttl};
+use crate::config::values::{self, CpuList, Df, Tos, Ttl};
 
 /// Frames that the device queues while the tunnel is busy elsewhere: a TAP drops silently when it is full, and the
 /// default of 1000 is a burst of 0.7 ms of the shortest frames at 1 Gb/s.
@@ -40,6 +41,7 @@ pub(crate) struct Tunnel {
     /// What the kernel and the tunnel do for many frames at once.
     pub(crate) offload: OffloadView,
     pub(crate) local: SocketAddr,
+    pub(crate) buffers: UdpBuffers,
 }
 
 impl Tunnel {
@@ -59,15 +61,27 @@ impl Tunnel {
         let dev = tap.name().to_owned();
         let local = underlay.local_addr().map_err(UpError::Start)?;
         let udp = underlay.offload();
+        let buffers = underlay.buffers().map_err(UpError::Start)?;
+        let workers = worker_options(config);
         let (tap, forwarder) = match tap {
             AnyTap::Offload(tap) => {
                 let port = TapPort::new(tap);
-                (Some(port.offload()), Forwarder::spawn(segment, port, underlay, policy))
+                (Some(port.offload()), Forwarder::spawn_with(segment, port, underlay, policy, &workers))
             }
-            AnyTap::Plain(tap) => (None, Forwarder::spawn(segment, PlainTapPort::new(tap), underlay, policy)),
+            AnyTap::Plain(tap) => {
+                let port = PlainTapPort::new(tap);
+                (None, Forwarder::spawn_with(segment, port, underlay, policy, &workers))
+            }
         };
         let offload = OffloadView { tap, udp };
-        Ok(Tunnel { forwarder: forwarder.map_err(UpError::Start)?, dev, link: link.index, offload, local })
+        Ok(Tunnel {
+            forwarder: forwarder.map_err(UpError::Start)?,
+            dev,
+            link: link.index,
+            offload,
+            local,
+            buffers,
+        })
     }
 }
 
@@ -85,14 +99,15 @@ impl OffloadView {
         let tap = self.tap.as_deref();
         let device = tap.map_or(Offload::NONE, TapOffload::device);
         let has = |offload| device.contains(offload);
+        let joins = tap.map_or(Joins::NONE, TapOffload::joins);
         [
             ("virtio-header", tap.is_some()),
             ("csum", has(Offload::CSUM)),
             ("tso4", has(Offload::TSO4)),
             ("tso6", has(Offload::TSO6)),
             ("uso", has(Offload::USO)),
-            ("coalesce-tcp", tap.is_some_and(TapOffload::joins_tcp)),
-            ("coalesce-udp", tap.is_some_and(TapOffload::joins_udp)),
+            ("coalesce-tcp", joins.tcp4 || joins.tcp6),
+            ("coalesce-udp", joins.udp4 || joins.udp6),
             ("udp-segment", self.udp.segment()),
             ("udp-gro", self.udp.gro()),
         ]
@@ -166,6 +181,10 @@ async fn set_up(netlink: &Netlink, link: &Link, config: &UpConfig, plan: &Plan) 
     netlink.set_mac(link, device_mac(config, plan.local).octets()).await?;
     netlink.set_mtu(link, plan.mtu).await?;
     netlink.set_tx_queue_len(link, TX_QUEUE_LEN).await?;
+    if let Err(error) = netlink.set_gso_max_size(link, gso_max_octets(plan.mtu)).await {
+        // Before Linux 4.17 it cannot be set: superframes are as large as the kernel likes, and some take two sends.
+        tracing::debug!("{error}");
+    }
     for &address in &config.addresses {
         // The Gate gave the address to this host: nobody has to be asked first.
         netlink.address_add_nodad(link, address).await?;
@@ -225,6 +244,17 @@ fn segment_config(config: &UpConfig) -> SegmentConfig {
             .collect(),
         hash_key: random(),
         ..SegmentConfig::default()
+    }
+}
+
+fn worker_options(config: &UpConfig) -> WorkerOptions {
+    WorkerOptions {
+        busy_poll: match config.busy_poll {
+            values::BusyPoll::Auto => BusyPoll::Adaptive,
+            values::BusyPoll::Micros(0) => BusyPoll::Off,
+            values::BusyPoll::Micros(micros) => BusyPoll::Fixed(Duration::from_micros(micros.into())),
+        },
+        affinity: config.affinity.iter().flat_map(CpuList::processors).collect(),
     }
 }
 

@@ -142,6 +142,11 @@ impl UnderlayRx for UdpRx {
             None => self.sockets[0].as_fd(),
         }
     }
+
+    /// A call that brought less than a batch met the end of its socket's queue (recvmmsg(2)).
+    fn is_drained(&self) -> bool {
+        self.sockets.len() == 1 && self.batch.len() < BATCH
+    }
 }
 
 /// Whether an error of a receiving call tells of one datagram and not of the socket.

@@ -172,6 +172,10 @@ impl Tap {
     /// Writes one frame, header first, and returns the octets taken; `None` when the kernel has no room for
     /// it now. The stack receives the frame before this returns.
     ///
+    /// A superframe is to have more than one segment. Of TCP with options, one that fills a single segment or nearly so
+    /// is taken here and lost wherever the kernel has to cut it: `virtio_net_hdr_to_skb` counts the options as payload,
+    /// and `tcp_gso_segment` of net/ipv4/tcp_offload.c then finds nothing to cut.
+    ///
     /// # Errors
     ///
     /// `InvalidInput` for a frame shorter than an Ethernet header, a virtio header that contradicts its frame, or
