@@ -59,6 +59,25 @@ fn a_superframe_of_the_other_ip_version_than_its_header_says_is_refused() {
 }
 
 #[test]
+fn a_checksum_of_zero_is_written_as_such_by_tcp_and_as_its_other_form_by_udp() {
+    for (udp, zero) in [(false, [0, 0]), (true, [0xff, 0xff])] {
+        let mut superframe = superframe(false, udp);
+        let field = superframe.whole.checksum_field();
+        superframe.whole.payload.fill(0);
+        // The first word of each segment takes up its checksum.
+        for (index, segment) in superframe.segments().iter().enumerate() {
+            superframe.whole.payload[1000 * index..][..2].copy_from_slice(&segment[field..field + 2]);
+        }
+        let frame = superframe.whole.build_unfinished();
+        let work = Work::from_virtio(superframe.virtio(), &frame).expect("a true header");
+        let mut segments = Vec::new();
+        work.finish_copy(&frame, &mut [0; 2000], |segment| segments.push(segment.to_vec()));
+        assert!(segments.iter().all(|segment| segment[field..field + 2] == zero));
+        assert_eq!(segments, superframe.segments());
+    }
+}
+
+#[test]
 fn a_hint_at_the_headers_length_is_not_believed() {
     let superframe = superframe(false, false);
     let frame = superframe.whole.build_unfinished();
