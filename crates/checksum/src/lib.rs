@@ -54,7 +54,7 @@ impl Backend {
     }
 }
 
-/// Inputs up to this many octets are summed where they are called for: below it the call and the look at the machine
+/// Inputs of fewer octets are summed where they are called for: below it the call and the look at the machine
 /// cost more than wider registers save (`cargo bench --bench offload -- checksum`).
 const SHORT_OCTETS: usize = 128;
 
@@ -64,8 +64,8 @@ const SHORT_OCTETS: usize = 128;
 #[inline]
 #[must_use]
 pub fn add(sum: u64, data: &[u8]) -> u64 {
-    if data.len() <= SHORT_OCTETS {
-        return sum + big_endian(portable::add_short(data));
+    if data.len() < SHORT_OCTETS {
+        return sum + big_endian(portable::add_last(data, data.len()));
     }
     add_with(Backend::fastest(), sum, data)
 }
@@ -78,8 +78,8 @@ pub fn add(sum: u64, data: &[u8]) -> u64 {
 #[must_use]
 pub fn copy_add(sum: u64, from: &[u8], to: &mut [u8]) -> u64 {
     assert_eq!(from.len(), to.len(), "a copy is as long as what it is made from");
-    if from.len() <= SHORT_OCTETS {
-        return sum + big_endian(portable::copy_add_short(from, to));
+    if from.len() < SHORT_OCTETS {
+        return sum + big_endian(portable::copy_add_last(from, to, from.len()));
     }
     copy_add_with(Backend::fastest(), sum, from, to)
 }

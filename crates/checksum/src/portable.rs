@@ -1,49 +1,95 @@
 //! The sums without an instruction of any one machine. They are of words in the machine's own order, and not folded.
 
-/// For many octets: the halves of 64-bit words, each summed without a carry. The compiler makes vectors of that; where it does not,
-/// it still takes eight octets a step.
-pub(crate) fn add(data: &[u8]) -> u64 {
-    let (mut low, mut high) = (0, 0);
-    for word in data.as_chunks::<8>().0 {
-        let word = u64::from_ne_bytes(*word);
-        low += word & 0xffff_ffff;
-        high += word >> 32;
+/// Two sums, of the lower and of the upper halves of 64-bit words: neither carries within the 2^32 words that no input has.
+#[derive(Clone, Copy)]
+struct Halves {
+    low: u64,
+    high: u64,
+}
+
+impl Halves {
+    const ZERO: Self = Self { low: 0, high: 0 };
+
+    #[inline(always)]
+    fn take(&mut self, word: u64) {
+        self.low += word & 0xffff_ffff;
+        self.high += word >> 32;
     }
-    // Both are below 2^32 times the words of an input, which are far below 2^31.
-    widen(low + high, last_word(data, data.len() % 8))
+
+    /// Takes the words of a fixed number of octets: the compiler writes them out.
+    #[inline(always)]
+    fn take_all<const OCTETS: usize>(&mut self, octets: &[u8; OCTETS]) {
+        for word in octets.as_chunks().0 {
+            self.take(u64::from_ne_bytes(*word));
+        }
+    }
+
+    #[inline(always)]
+    const fn sum(self) -> u64 {
+        self.low + self.high
+    }
+}
+
+/// For many octets. The compiler makes vectors of the loop; where it does not, it still takes eight octets a step.
+pub(crate) fn add(data: &[u8]) -> u64 {
+    let mut halves = Halves::ZERO;
+    for word in data.as_chunks().0 {
+        halves.take(u64::from_ne_bytes(*word));
+    }
+    halves.take(last_word(data, data.len() % 8));
+    halves.sum()
 }
 
 /// As [`add`]; both are of one length.
 pub(crate) fn copy_add(from: &[u8], to: &mut [u8]) -> u64 {
-    let (mut low, mut high) = (0, 0);
-    for (word, copy) in from.as_chunks::<8>().0.iter().zip(to.as_chunks_mut::<8>().0) {
+    let mut halves = Halves::ZERO;
+    for (word, copy) in from.as_chunks().0.iter().zip(to.as_chunks_mut().0) {
         *copy = *word;
-        let word = u64::from_ne_bytes(*word);
-        low += word & 0xffff_ffff;
-        high += word >> 32;
+        halves.take(u64::from_ne_bytes(*word));
     }
     copy_last(from, to);
-    widen(low + high, last_word(from, from.len() % 8))
+    halves.take(last_word(from, from.len() % 8));
+    halves.sum()
 }
 
-/// For a few octets: 64 bits a step, the carry taken back at once.
+/// For the last `octets` of `data`, fewer than 128, which begin at an even offset: without a loop, whose set-up would cost more than it.
 #[inline(always)]
-pub(crate) fn add_short(data: &[u8]) -> u64 {
-    let (words, rest) = data.as_chunks::<8>();
-    let sum = words.iter().fold(0, |sum, word| widen(sum, u64::from_ne_bytes(*word)));
-    widen(sum, last_word(data, rest.len()))
-}
-
-#[inline(always)]
-pub(crate) fn copy_add_short(from: &[u8], to: &mut [u8]) -> u64 {
-    let rest = from.len() % 8;
-    let mut sum = 0;
-    for (word, copy) in from.as_chunks::<8>().0.iter().zip(to.as_chunks_mut::<8>().0) {
-        *copy = *word;
-        sum = widen(sum, u64::from_ne_bytes(*word));
+pub(crate) fn add_last(data: &[u8], octets: usize) -> u64 {
+    let mut rest = data.get(data.len() - octets..).unwrap_or_default();
+    let mut halves = Halves::ZERO;
+    macro_rules! take {
+        ($($octets:literal)*) => {$(
+            if let Some((chunk, behind)) = rest.split_first_chunk::<$octets>() {
+                halves.take_all(chunk);
+                rest = behind;
+            }
+        )*};
     }
+    take!(64 32 16 8);
+    halves.take(last_word(data, rest.len()));
+    halves.sum()
+}
+
+/// As [`add_last`], and copies them; both are of one length.
+#[inline(always)]
+pub(crate) fn copy_add_last(from: &[u8], to: &mut [u8], octets: usize) -> u64 {
+    let mut at = from.len() - octets;
+    let mut halves = Halves::ZERO;
+    macro_rules! take {
+        ($($octets:literal)*) => {$(
+            if let Some(chunk) = from.get(at..).and_then(|rest| rest.first_chunk::<$octets>())
+                && let Some(copy) = to.get_mut(at..).and_then(|room| room.first_chunk_mut())
+            {
+                *copy = *chunk;
+                halves.take_all(chunk);
+                at += $octets;
+            }
+        )*};
+    }
+    take!(64 32 16 8);
+    halves.take(last_word(from, from.len() - at));
     copy_last(from, to);
-    widen(sum, last_word(from, rest))
+    halves.sum()
 }
 
 /// Copies the last eight octets: one copy that overlaps is cheaper than as many as there are left to copy.
@@ -59,7 +105,7 @@ fn copy_last(from: &[u8], to: &mut [u8]) {
     }
 }
 
-/// The last `octets` (fewer than eight) of `data` as one word, zero behind them. They begin at a multiple of eight.
+/// The last `octets` (fewer than eight) of `data` as one word, zero behind them. They begin at an even offset.
 #[inline(always)]
 fn last_word(data: &[u8], octets: usize) -> u64 {
     if octets == 0 {
@@ -74,11 +120,4 @@ fn last_word(data: &[u8], octets: usize) -> u64 {
         *octet = *from;
     }
     u64::from_ne_bytes(word)
-}
-
-/// One's complement sum of 64 bits.
-#[inline(always)]
-pub(crate) fn widen(sum: u64, more: u64) -> u64 {
-    let (sum, carry) = sum.overflowing_add(more);
-    sum + u64::from(carry)
 }
