@@ -7,7 +7,7 @@
 //!                            │ near ── link ── far                                  ground.rs
 //!                            └ for each load, for each round:                       load.rs
 //!                                 vxgate up in near and far ── warm up ── measure ── down
-//!                                 kernel vxlan, the same    ── warm up ── measure ── down      measure.rs
+//!                                 kernel vxlan, the same    ── warm up ── measure ── down      rounds.rs, measure.rs
 //! ```
 //!
 //! One data plane is there at a time, made anew for each measurement, so that neither takes anything from the other;
@@ -24,6 +24,7 @@ mod measure;
 mod model;
 mod output;
 mod progress;
+mod rounds;
 mod signals;
 mod table;
 
@@ -35,7 +36,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use vxgate_load::{Error, Span, Stop, processor};
+use vxgate_load::{Span, Stop, processor};
 use vxgate_sys::inheritance::close_on_exec_above_stderr;
 use vxgate_testbed::{kernel_has_vxlan, tun_obstacle};
 
@@ -43,9 +44,8 @@ use crate::args::bench::{Against, BenchArgs};
 use crate::failure::Failure;
 use crate::namespaces;
 use ground::{Ground, MTU_OCTETS, Plane};
-use load::Load;
-use model::{LinkMode, LoadReport, Report};
-use progress::Progress;
+use model::{LinkMode, Report};
+use rounds::Rounds;
 
 /// What tells the process inside from the one outside.
 const MARK: &str = "VXGATE_BENCH";
@@ -56,9 +56,6 @@ const INTERRUPTED: i32 = 130;
 /// How long a load runs before it is measured, for a second that is measured, and at most.
 const WARM_UP_PART: u32 = 6;
 const WARM_UP_MAX: Duration = Duration::from_millis(500);
-
-/// About what it takes to bring a data plane up and down.
-const CHANGE: Duration = Duration::from_millis(400);
 
 /// How long it looks whether the machine is idle: a few ticks of the clock that processor time is counted by.
 const IDLE_LOOK: Duration = Duration::from_millis(200);
@@ -91,7 +88,6 @@ fn measure_all(args: &BenchArgs, report: &mut Report, stop: &Stop) -> anyhow::Re
     if let Some(obstacle) = tun_obstacle() {
         anyhow::bail!("{obstacle}");
     }
-    let loads = load::chosen(&args.load);
     let mut planes = vec![Plane::Vxgate];
     let compared = args.against == Against::Kernel && kernel_has_vxlan();
     if compared {
@@ -100,50 +96,24 @@ fn measure_all(args: &BenchArgs, report: &mut Report, stop: &Stop) -> anyhow::Re
     }
     let warm_up = (args.duration / WARM_UP_PART).min(WARM_UP_MAX);
     let span = Span { warm_up, measured: args.duration };
-    let steps = loads.len() * args.rounds * planes.len();
-    let mut progress = Progress::new(steps, span.warm_up + span.measured + CHANGE);
     if args.against == Against::Kernel && !compared {
-        progress.note("This kernel has no vxlan devices (modprobe vxlan): there is nothing to compare with.");
+        progress::note(
+            "This kernel has no vxlan devices (modprobe vxlan): there is nothing to compare with.",
+        );
     }
     if cfg!(debug_assertions) {
-        progress.note("This is a debug build: its figures say nothing of a release.");
+        progress::note("This is a debug build: its figures say nothing of a release.");
     }
     if let Some(busy) = busy_processors(stop)? {
-        progress.note(&format!(
+        progress::note(&format!(
             "The machine is not idle: {busy:.1} of {} processors are busy with something else, which the figures will show.",
             report.cpus
         ));
     }
     let ground = Ground::lay(report.link).context("the hosts cannot be made")?;
-    for load in loads {
-        report.loads.push(new_load_report(load));
-        let samples = report.loads.last_mut().expect("pushed above");
-        for round in 1..=args.rounds {
-            for plane in &planes {
-                progress.step(&format!(
-                    "{}: {}, round {round} of {}",
-                    load.title(),
-                    plane.name(),
-                    args.rounds
-                ));
-                let carrier = ground.carry(*plane, &args.up_options, stop)?;
-                let sample = measure::measure(load, &ground, span, stop)
-                    .inspect_err(|_| progress.clear())
-                    .with_context(|| format!("{} over {}", load.name(), plane.name()))?;
-                report.resident_octets = report.resident_octets.max(carrier.resident_octets());
-                carrier.end()?;
-                match plane {
-                    Plane::Vxgate => samples.vxgate.push(sample),
-                    Plane::Kernel => samples.kernel.push(sample),
-                }
-            }
-            if stop.is_stopped() {
-                return Err(Error::Interrupted.into());
-            }
-        }
-    }
-    progress.clear();
-    Ok(())
+    let (rounds, up_options) = (args.rounds, &args.up_options);
+    let rounds = Rounds { ground: &ground, planes: &planes, rounds, span, up_options, stop };
+    rounds.run(&load::chosen(&args.load), report)
 }
 
 /// How many processors do something although nothing is measured, where that is more than a tenth of one.
@@ -161,7 +131,7 @@ fn new_report(args: &BenchArgs) -> Report {
     #[expect(clippy::disallowed_methods, reason = "the report says when it was made")]
     let started = SystemTime::now();
     Report {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: concat!("vxgate ", env!("CARGO_PKG_VERSION")).to_owned(),
         command: command_line(env::args().skip(1)),
         started: date::rfc3339(started),
         kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
@@ -173,19 +143,6 @@ fn new_report(args: &BenchArgs) -> Report {
         rounds: args.rounds,
         resident_octets: None,
         loads: Vec::new(),
-    }
-}
-
-fn new_load_report(load: Load) -> LoadReport {
-    LoadReport {
-        name: load.name(),
-        title: load.title(),
-        kind: load.kind(),
-        payload_octets: load.payload_octets(),
-        flows: load.flows(),
-        unit: load.unit(),
-        vxgate: Vec::new(),
-        kernel: Vec::new(),
     }
 }
 

@@ -86,6 +86,6 @@ pub use vxgate_core::{
     ControlError, Counters, Counts, DropReason, EntryState, EntryView, Event, FloodLists, OverlayHalf,
     PeerId, PeerView, Prefix, Remote, Segment, SegmentConfig, Timestamp,
 };
-pub use vxgate_offload::Work;
+pub use vxgate_offload::{Joins, Work};
 pub use vxgate_sys::plain_tap::PlainTap;
 pub use vxgate_sys::tap::{Offload, Tap, TapError, TapOptions};

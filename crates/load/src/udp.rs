@@ -200,8 +200,21 @@ fn drain(received: &AtomicU64) {
     }
 }
 
-/// The highest rate at which less than one datagram in a thousand is lost, by bisection below the rate of a flood; the
-/// delivery of the run that verified it, as long as `span`. The steps have a sixth of that each.
+/// How long the runs of [`highest_rate`] are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SearchSpans {
+    /// Each step of the search, of which there are 8 to 16, and the flood before it.
+    pub step: Span,
+    /// The run that verifies what was found.
+    pub verify: Span,
+}
+
+/// How far above the rate of a flood the search begins: a sender that never sleeps may take from the data plane what it
+/// needs to carry more.
+const CEILING: f64 = 1.25;
+
+/// The highest rate at which less than one datagram in a thousand is lost, by bisection; the delivery of the run that
+/// verified it.
 ///
 /// # Errors
 /// As [`run`]; [`Error::Silent`] when no rate is free of loss.
@@ -209,15 +222,14 @@ pub fn highest_rate(
     senders: &mut Senders,
     receivers: &Receivers,
     sizes: &[usize],
-    span: Span,
+    spans: SearchSpans,
     stop: &Stop,
 ) -> Result<Delivery, Error> {
-    let short = Span { warm_up: span.warm_up / 6, measured: span.measured / 6 };
-    let flat_out = run(senders, receivers, Flood { sizes, per_second: None }, short, stop)?;
-    let found = search::highest_rate(flat_out.sent_per_second, |rate, probe| {
+    let flat_out = run(senders, receivers, Flood { sizes, per_second: None }, spans.step, stop)?;
+    let found = search::highest_rate(flat_out.sent_per_second * CEILING, |rate, probe| {
         let span = match probe {
-            Probe::Step => short,
-            Probe::Verify => span,
+            Probe::Step => spans.step,
+            Probe::Verify => spans.verify,
         };
         match run(senders, receivers, Flood { sizes, per_second: Some(rate) }, span, stop) {
             Ok(delivery) if delivery.loss() < LOSS_MAX => Ok(Some(delivery)),
@@ -273,7 +285,8 @@ mod tests {
     fn a_rate_without_loss_is_found() {
         let receivers = Receivers::bind(LOCALHOST, 1).unwrap();
         let mut senders = Senders::bind(LOCALHOST, 1, &receivers).unwrap();
-        let delivery = highest_rate(&mut senders, &receivers, &[18], SPAN, &Stop::new()).unwrap();
+        let spans = SearchSpans { step: SPAN, verify: SPAN };
+        let delivery = highest_rate(&mut senders, &receivers, &[18], spans, &Stop::new()).unwrap();
         assert!(delivery.loss() < LOSS_MAX && delivery.delivered_per_second > 0.0, "{delivery:?}");
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use vxgate_testbed::{eventually, isolated, now};
 
 use crate::ground::{Daemon, Ended, PATIENCE, VXGATE, missing};
-use crate::lab::{living, marked};
+use crate::lab::{living, mark, marked};
 
 fn bench(args: &str) -> Command {
     let mut command = Command::new(VXGATE);
@@ -129,7 +129,11 @@ fn without_a_comparison_it_measures_vxgate_with_the_options_that_are_given() {
         let ended = Ended::of(bench("--against none --load conn -- --source-port none"));
         assert_eq!(ended.code, Some(1), "{}", ended.stdout);
         let told = ended.stderr.lines().find(|line| line.starts_with("vxgate: bench: ")).unwrap_or_default();
-        assert!(told.starts_with("vxgate: bench: vxgate carries nothing; it said:"), "{}", ended.stderr);
+        assert!(
+            told.starts_with("vxgate: bench: conn over vxgate: it carries nothing; it said:"),
+            "{}",
+            ended.stderr
+        );
         assert!(ended.stderr.contains("up: --source-port \"none\""), "{}", ended.stderr);
     });
 }
@@ -195,6 +199,34 @@ fn interrupted_or_killed_at_any_moment_it_leaves_no_process_behind() {
             let gone = eventually(PATIENCE, || living().0.is_empty());
             assert!(gone, "{signal:?} after {milliseconds} ms ({status}): {:?}: {log}", living());
         }
+    });
+}
+
+/// The `vxgate up` processes of this test's own.
+fn tunnels() -> Vec<Pid> {
+    let own = |process: &fs::DirEntry| {
+        let read = |file: &str| fs::read_to_string(process.path().join(file)).unwrap_or_default();
+        read("cmdline").starts_with("vxgate\0up\0") && read("environ").contains(&mark())
+    };
+    let processes = fs::read_dir("/proc").unwrap().flatten().filter(own);
+    processes.filter_map(|process| Pid::from_raw(process.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+#[test]
+fn a_tunnel_that_dies_while_it_is_measured_is_an_error() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let mut daemon = Daemon::spawn(bench("--against none --load tcp1 --rounds 1 --duration 2"));
+        let up = eventually(PATIENCE, || tunnels().len() == 2 || daemon.has_ended());
+        assert!(up && !daemon.has_ended(), "{}", daemon.log());
+        kill_process(tunnels()[0], Signal::KILL).unwrap();
+        let (status, log) = daemon.wait();
+        assert_eq!(status.code(), Some(1), "{log}");
+        let told = log.lines().find(|line| line.starts_with("vxgate: bench: ")).unwrap_or_default();
+        assert!(told.starts_with("vxgate: bench: tcp1 over vxgate: "), "{log}");
+        assert!(eventually(PATIENCE, || living().0.is_empty()), "{:?}", living());
     });
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn living() -> (BTreeSet<String>, BTreeSet<String>) {
 }
 
 /// What is in the environment of this test's own processes and of no other test's. The lab takes variables of vxgate's own out.
-fn mark() -> String {
+pub(crate) fn mark() -> String {
     format!("LAB_TEST_PID={}\0", std::process::id())
 }
 

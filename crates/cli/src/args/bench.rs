@@ -22,7 +22,7 @@ Loads:
   imix                          as udp-flat, 7 packets of 40 octets, 4 of 576 and 1 of 1400
   rtt-idle, rtt-loaded          round trip of a datagram of 18 octets: alone, beside a TCP stream
   conn                          TCP connections opened and closed
-Groups: default (3 minutes), all (12 minutes), tcp, udp, udp-flat, udp-lossless, rtt
+Groups: default (3 minutes), all (10 minutes), tcp, udp, udp-flat, udp-lossless, rtt
 
 CPU is the time that all processors of the machine were busy, the load's own included: for a gigabyte of TCP payload, \
 or for a million datagrams, round trips or connections.

@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::thread;
 use std::time::Duration;
 
-use vxgate_load::udp::{Delivery, Flood, Receivers, Senders};
+use vxgate_load::udp::{Delivery, Flood, Receivers, SearchSpans, Senders};
 use vxgate_load::{Error, Span, Stop, connections, round_trip, tcp, udp};
 
 use super::ground::Ground;
@@ -14,6 +14,9 @@ use super::model::{Latency, Sample};
 /// Payload octets of the simple Internet mix, in turn: 7 packets of 40 octets at layer 3, 4 of 576 and 1 of 1400, spread
 /// evenly, each less its IPv4 and UDP headers of 28.
 const IMIX: [usize; 12] = [12, 12, 548, 12, 12, 548, 12, 548, 12, 12, 548, 1372];
+
+/// About how many steps a search takes.
+const SEARCH_STEPS: u32 = 13;
 
 /// Points of the curve of round-trip times.
 const CURVE_POINTS: u32 = 200;
@@ -34,8 +37,12 @@ pub(super) fn measure(load: Load, ground: &Ground, span: Span, stop: &Stop) -> R
         Load::Imix => flat_out(ground, &IMIX, load.flows(), span, stop),
         Load::UdpLossless { payload_octets, flows } => {
             let (receivers, mut senders) = flows_between(ground, flows)?;
-            let span = Span { measured: span.measured / 3, ..span };
-            udp::highest_rate(&mut senders, &receivers, &[payload_octets], span, stop).map(delivered)
+            let sizes = [payload_octets];
+            match udp::highest_rate(&mut senders, &receivers, &sizes, search_spans(span), stop) {
+                // There is a figure: no rate is free of loss.
+                Err(Error::Silent) => Ok(Sample::EMPTY),
+                found => found.map(delivered),
+            }
         }
         Load::RoundTripIdle => {
             let trips = round_trips(ground, load, span, stop)?;
@@ -61,6 +68,32 @@ pub(super) fn measure(load: Load, ground: &Ground, span: Span, stop: &Stop) -> R
             })
         }
     }
+}
+
+/// About how long the measurement takes.
+pub(super) fn expected(load: Load, span: Span) -> Duration {
+    let whole = |span: Span| span.warm_up + span.measured;
+    match load {
+        Load::UdpLossless { .. } => {
+            let SearchSpans { step, verify } = search_spans(span);
+            whole(step) * SEARCH_STEPS + whole(verify)
+        }
+        Load::Tcp { .. }
+        | Load::UdpFlat { .. }
+        | Load::Imix
+        | Load::RoundTripIdle
+        | Load::RoundTripLoaded
+        | Load::Connections => whole(span),
+    }
+}
+
+/// A search takes many short looks: 0.4 s each, and 1 s for the last, where other loads take 3 s.
+fn search_spans(span: Span) -> SearchSpans {
+    let part = |part: f64| Span {
+        warm_up: span.measured.mul_f64(part / 4.0),
+        measured: span.measured.mul_f64(part),
+    };
+    SearchSpans { step: part(0.4 / 3.0), verify: part(1.0 / 3.0) }
 }
 
 impl Sample {

@@ -15,31 +15,64 @@ use crate::args::bench::BenchArgs;
 use crate::failure::Failure;
 use crate::namespaces;
 
-/// What passes a file to the process inside.
-const JSON_FILE: &str = "VXGATE_BENCH_JSON";
+/// A form of the report that has a file.
+struct Document<'a> {
+    /// The option that names it.
+    option: &'static str,
+    path: &'a Path,
+    /// What passes it to the process inside.
+    variable: &'static str,
+    render: fn(&Report) -> String,
+}
+
+/// The files that were asked for.
+fn documents(args: &BenchArgs) -> Vec<Document<'_>> {
+    let mut documents = Vec::new();
+    if let Some(path) = args.json.as_deref().filter(|_| !is_json_printed(args)) {
+        documents.push(Document { option: "--json", path, variable: "VXGATE_BENCH_JSON", render: json });
+    }
+    documents
+}
+
+/// Whether JSON goes to standard output.
+fn is_json_printed(args: &BenchArgs) -> bool {
+    args.json.as_deref() == Some(Path::new("-"))
+}
+
+impl Document<'_> {
+    /// Opened to write; what is there stays until there is something to take its place.
+    fn open(&self) -> io::Result<File> {
+        File::options().write(true).create(true).truncate(false).open(self.path)
+    }
+
+    fn fill(&self, report: &Report) -> io::Result<()> {
+        let path = namespaces::inherited(self.variable).ok_or(io::ErrorKind::NotFound)?;
+        // Opened once more, and by that emptied.
+        fs::write(path, (self.render)(report))
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        Failure::failed(format!("bench: {} {}", self.option, self.path.display()), error)
+    }
+}
 
 /// The files that are to be written, each with its name inside.
 pub(super) fn open(args: &BenchArgs) -> Result<Vec<(&'static str, File)>, Failure> {
-    let mut files = Vec::new();
-    if let Some(path) = json_file(args) {
-        files.push((JSON_FILE, create("--json", path)?));
-    }
-    Ok(files)
-}
-
-/// What is there stays until there is something to take its place.
-fn create(option: &str, path: &Path) -> Result<File, Failure> {
-    let file = File::options().write(true).create(true).truncate(false).open(path);
-    file.map_err(|error| Failure::failed(format!("bench: {option} {}", path.display()), error))
+    let open = |document: Document<'_>| {
+        let file = document.open().map_err(|error| document.failed(&error))?;
+        Ok((document.variable, file))
+    };
+    documents(args).into_iter().map(open).collect()
 }
 
 /// Prints and writes it.
 pub(super) fn write(args: &BenchArgs, report: &Report, out: &mut dyn Write) -> Result<(), Failure> {
-    if let Some(path) = json_file(args).filter(|_| !report.loads.is_empty()) {
-        fill(JSON_FILE, &json(report))
-            .map_err(|error| Failure::failed(format!("bench: --json {}", path.display()), error))?;
+    if !report.loads.is_empty() {
+        for document in documents(args) {
+            document.fill(report).map_err(|error| document.failed(&error))?;
+        }
     }
-    let printed = if args.json.is_some() && json_file(args).is_none() {
+    let printed = if is_json_printed(args) {
         out.write_all(json(report).as_bytes())
     } else if report.loads.is_empty() {
         Ok(())
@@ -47,17 +80,6 @@ pub(super) fn write(args: &BenchArgs, report: &Report, out: &mut dyn Write) -> R
         table::write(out, report)
     };
     printed.and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
-}
-
-/// The file that JSON goes to; none where it goes to standard output or nowhere.
-fn json_file(args: &BenchArgs) -> Option<&Path> {
-    args.json.as_deref().filter(|path| *path != Path::new("-"))
-}
-
-fn fill(name: &str, text: &str) -> io::Result<()> {
-    let path = namespaces::inherited(name).ok_or(io::ErrorKind::NotFound)?;
-    // Opened, and by that emptied, only now.
-    fs::write(path, text)
 }
 
 /// One load as `--json` writes it: with the ratios, which the model computes.

@@ -15,8 +15,8 @@ use ipnet::IpNet;
 use vxgate_codec::MacAddr;
 use vxgate_core::{Prefix, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{
-    BusyPoll, Forwarder, Inherit, OuterPolicy, PlainTapPort, SourcePort, TapOffload, TapPort, UdpBuffers,
-    UdpConfig, UdpOffload, UdpUnderlay, WorkerOptions,
+    BusyPoll, Forwarder, Inherit, Joins, OuterPolicy, PlainTapPort, SourcePort, TapOffload, TapPort,
+    UdpBuffers, UdpConfig, UdpOffload, UdpUnderlay, WorkerOptions,
 };
 use vxgate_netlink::{Link, Netlink};
 use vxgate_sys::plain_tap::PlainTap;
@@ -99,14 +99,15 @@ impl OffloadView {
         let tap = self.tap.as_deref();
         let device = tap.map_or(Offload::NONE, TapOffload::device);
         let has = |offload| device.contains(offload);
+        let joins = tap.map_or(Joins::NONE, TapOffload::joins);
         [
             ("virtio-header", tap.is_some()),
             ("csum", has(Offload::CSUM)),
             ("tso4", has(Offload::TSO4)),
             ("tso6", has(Offload::TSO6)),
             ("uso", has(Offload::USO)),
-            ("coalesce-tcp", tap.is_some_and(TapOffload::joins_tcp)),
-            ("coalesce-udp", tap.is_some_and(TapOffload::joins_udp)),
+            ("coalesce-tcp", joins.tcp4 || joins.tcp6),
+            ("coalesce-udp", joins.udp4 || joins.udp6),
             ("udp-segment", self.udp.segment()),
             ("udp-gro", self.udp.gro()),
         ]

@@ -31,6 +31,12 @@ const GROUPS: usize = 64;
 /// From one group's memory to the next. Not a power of two: the first lines of all groups would share one set of the cache.
 const STRIDE_OCTETS: usize = 65_536 + 5 * 64;
 
+/// Octets of one group. A datagram alone may be longer, up to [`PAYLOAD_OCTETS_MAX`]; a send that the kernel is to cut, with its
+/// headers, must stay below the link's `gso_max_size` of 65,536, or the kernel cuts it in software before the link that could
+/// have taken it whole (`netif_needs_gso` of include/linux/netdevice.h; measured: 65,493 octets over IPv4 leave as one, 65,494
+/// as many; IPv6 headers are 20 octets longer).
+const GROUP_OCTETS: usize = 65_473;
+
 /// Places of the table that remembers which group a flow is in. Flows that share a place keep their order, too; they only
 /// share fewer groups.
 const FLOWS: usize = 256;
@@ -132,7 +138,7 @@ impl Groups {
             let fits = !group.closed
                 && octets <= group.datagram_octets
                 && group.datagrams < self.datagrams_max
-                && group.octets + octets <= PAYLOAD_OCTETS_MAX
+                && group.octets + octets <= GROUP_OCTETS
                 && group.fields == *fields
                 && self.is_for(group, targets);
             if fits && octets == group.datagram_octets {
@@ -172,7 +178,7 @@ impl Groups {
 
     /// Whether a group has come near the longest send, so that waiting gains nothing and cools the cache.
     pub(super) fn is_full(&self) -> bool {
-        self.groups.last().is_some_and(|group| group.octets > PAYLOAD_OCTETS_MAX / 2)
+        self.groups.last().is_some_and(|group| group.octets > GROUP_OCTETS / 2)
     }
 
     /// The groups, in the order in which they were begun.
