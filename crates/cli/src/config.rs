@@ -21,7 +21,7 @@ use vxgate_codec::{ReservedBits, Vni};
 
 use crate::args::up::UpOptions;
 pub(crate) use error::ConfigError;
-use values::{BusyPoll, CpuList, DeviceName, Df, Mtu, SourcePort, Tos, Ttl};
+use values::{BusyPoll, CpuList, DeviceName, Df, Mtu, SourcePort, Threads, Tos, Ttl};
 
 /// Most peers of one tunnel: the core's default limit of remote VTEPs.
 pub(crate) const MAX_PEERS: usize = 1024;
@@ -79,6 +79,8 @@ pub(crate) struct UpConfig {
     pub(crate) offload: bool,
     /// How many pairs of threads carry frames, at least 1; no more than there are source ports to hash to.
     pub(crate) workers: u16,
+    /// How many threads each worker has.
+    pub(crate) threads: Threads,
     /// What a thread does while nothing is queued.
     pub(crate) busy_poll: BusyPoll,
     /// The processors that the threads are pinned to in turn; `None` for wherever the system puts them.
@@ -142,6 +144,7 @@ impl UpConfig {
             udp_checksum: options.udp_checksum.unwrap_or(true),
             offload: options.offload.unwrap_or(true),
             workers: options.workers.unwrap_or(1),
+            threads: options.threads.unwrap_or(Threads::Auto),
             busy_poll: options.busy_poll.unwrap_or(BusyPoll::Auto),
             affinity: options.affinity,
             notices: Vec::new(),

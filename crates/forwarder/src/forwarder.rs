@@ -3,19 +3,17 @@
 //! # Theory of operation
 //!
 //! ```text
-//!            ┌────────────── egress thread ──────────────┐
-//!   port ───►│ drain ─► flush ─► wait(port, stop)        │───► underlay
-//!            └──────────────▲────────────────────────────┘
-//!              flood lists  │ (published, never locked)
-//!            ┌──────────────┴── ingress thread ──────────┐
-//!   port ◄───│ commands ─► drain ─► flush ─► tick ─► wait │◄─── underlay
-//!            └──────▲──────────────────────────┬─────────┘
+//!            ┌─────────────── worker: one thread, or two ───────────────┐
+//!   port ───►│ drain ─► flush ───────────────────────┐                  │───► underlay
+//!            │                        wait (port, underlay, commands)   │
+//!   port ◄───│ commands ─► drain ─► flush ─► tick ───┘                  │◄─── underlay
+//!            └──────▲──────────────────────────┬────────────────────────┘
 //!          commands │                          │ events
 //!                 Control                   Forwarder
 //! ```
 //!
-//! Each thread runs its direction to completion, as the `worker` module tells: it forwards what is queued and waits for more. No
-//! channel lies between them. The ingress thread owns the [`Segment`], so that whoever wants something of it sends a
+//! A worker runs to completion, as the `worker` module tells: it forwards what is queued in both directions and waits for more. No
+//! channel lies on the way of a frame. The first worker owns the [`Segment`], so that whoever wants something of it sends a
 //! command ([`Control::with`]) and never takes a lock that the data path would wait for.
 
 use std::fmt;
@@ -34,9 +32,12 @@ use crate::egress::Egress;
 use crate::ingress::Ingress;
 use crate::outer::OuterPolicy;
 use crate::patience::BusyPoll;
-use crate::port::Port;
-use crate::underlay::Underlay;
-use crate::worker::{Clock, Lines, run_egress, run_ingress, run_ingress_of_worker};
+use crate::port::{Port, PortRx};
+use crate::underlay::{Underlay, UnderlayTx};
+use crate::worker::{
+    Clock, Inward, Lines, Outward, OwnerInward, ReporterInward, SecondThread, line, run_first, run_on_demand,
+    run_outward,
+};
 
 /// Events that wait for the owner; more wait in the segment, whose own limit counts what is lost.
 const EVENTS: usize = 1024;
@@ -49,7 +50,9 @@ const SIGHTINGS: usize = 1024;
 pub struct WorkerOptions {
     /// What a thread does when nothing is queued.
     pub busy_poll: BusyPoll,
-    /// Processors that the threads are pinned to, one each and in turn: egress and ingress; after the last comes the first again.
+    /// Whether, and when, a second thread of a worker carries the way out.
+    pub second_thread: SecondThread,
+    /// Processors that the threads are pinned to, one each and in turn: a worker's first and its second; after the last comes the first again.
     /// Default none: they run where the system puts them.
     pub affinity: Vec<usize>,
 }
@@ -58,7 +61,7 @@ pub struct WorkerOptions {
 type Reply = Box<dyn FnOnce() + Send>;
 pub(crate) type Command = Box<dyn FnOnce(&mut Segment, Timestamp) -> Reply + Send>;
 
-/// A running tunnel: two threads for each worker that forward until they are told to stop.
+/// A running tunnel: workers that forward until they are told to stop.
 ///
 /// Dropping it stops them too, and waits for them; only [`Forwarder::stop`] tells what ended them.
 pub struct Forwarder {
@@ -67,7 +70,7 @@ pub struct Forwarder {
     control: Control,
     events: Receiver<Event>,
     /// None once they are joined.
-    threads: Vec<(Direction, JoinHandle<io::Result<()>>)>,
+    threads: Vec<JoinHandle<Result<(), ForwarderError>>>,
 }
 
 /// What the threads and their owner share.
@@ -131,7 +134,7 @@ impl Forwarder {
         Self::spawn_pairs(segment, [(port, underlay)], policy, &WorkerOptions::default())
     }
 
-    /// Starts one worker for each pair of a port and an underlay: two threads, which run as `options` say.
+    /// Starts one worker for each pair of a port and an underlay, whose threads run as `options` say.
     ///
     /// The ports are queues of one device, and the underlays sockets of one address: all frames are of the same segment, and
     /// whichever pair a frame comes by, the same becomes of it. No frame changes its pair, so that frames of a flow stay
@@ -147,7 +150,6 @@ impl Forwarder {
         policy: OuterPolicy,
         options: &WorkerOptions,
     ) -> io::Result<Self> {
-        let busy_poll = options.busy_poll;
         let mut pairs = pairs.into_iter();
         let (port, underlay) = pairs.next().ok_or(io::ErrorKind::InvalidInput)?;
         let others: Vec<_> = pairs.map(|pair| (pair, segment.worker_halves())).collect();
@@ -177,44 +179,60 @@ impl Forwarder {
         let (port_rx, port_tx) = port.split();
         let (underlay_rx, underlay_tx) = underlay.split();
         let (half, counters) = (segment.overlay_half(), segment.counters());
-        let (egress_on, ingress_on) = (processors.next(), processors.next());
-        let mut ingress = Ingress::new(underlay_rx, port_tx, segment)?;
-        let mut egress = Egress::new(port_rx, underlay_tx, half, counters, policy);
-        forwarder.start(Direction::Ingress, "vxgate-ingress".into(), ingress_on, move |shared| {
-            run_ingress(&mut ingress, shared, &lines, busy_poll)
-        })?;
-        forwarder.start(Direction::Egress, "vxgate-egress".into(), egress_on, move |shared| {
-            run_egress(&mut egress, shared, busy_poll)
-        })?;
+        let egress = Egress::new(port_rx, underlay_tx, half, counters, policy);
+        let inward = OwnerInward { ingress: Ingress::new(underlay_rx, port_tx, segment)?, lines };
+        forwarder.start_worker(0, inward, Outward::new(egress), &mut processors, options)?;
         for (number, ((port, underlay), (overlay_half, underlay_half))) in (1..).zip(others) {
             let (port_rx, port_tx) = port.split();
             let (underlay_rx, underlay_tx) = underlay.split();
             let counters = overlay_half.counters();
-            let (egress_on, ingress_on) = (processors.next(), processors.next());
-            let mut ingress = Ingress::of_worker(underlay_rx, port_tx, underlay_half)?;
-            let mut egress = Egress::new(port_rx, underlay_tx, overlay_half, counters, policy);
-            let sightings = sighting_tx.clone();
-            // Linux cuts a thread's name to 15 octets.
-            forwarder.start(
-                Direction::Ingress,
-                format!("vxgate-in-{number}"),
-                ingress_on,
-                move |shared| run_ingress_of_worker(&mut ingress, shared, &sightings, busy_poll),
-            )?;
-            forwarder.start(Direction::Egress, format!("vxgate-out-{number}"), egress_on, move |shared| {
-                run_egress(&mut egress, shared, busy_poll)
-            })?;
+            let egress = Egress::new(port_rx, underlay_tx, overlay_half, counters, policy);
+            let ingress = Ingress::of_worker(underlay_rx, port_tx, underlay_half)?;
+            let inward = ReporterInward::new(ingress, sighting_tx.clone());
+            forwarder.start_worker(number, inward, Outward::new(egress), &mut processors, options)?;
         }
         Ok(forwarder)
+    }
+
+    /// Starts the threads of a worker.
+    fn start_worker<I: Inward + 'static, R: PortRx + 'static, T: UnderlayTx + 'static>(
+        &mut self,
+        number: usize,
+        inward: I,
+        outward: Outward<R, T>,
+        processors: &mut impl Iterator<Item = usize>,
+        options: &WorkerOptions,
+    ) -> io::Result<()> {
+        let busy_poll = options.busy_poll;
+        // Linux cuts a thread's name to 15 octets.
+        let (first, second) = (format!("vxgate-{number}"), format!("vxgate-{number}-out"));
+        let (first_on, second_on) = (processors.next(), processors.next());
+        match options.second_thread {
+            SecondThread::Never => self.start(first, first_on, move |shared| {
+                run_first(inward, Some(Box::new(outward)), None, shared, busy_poll)
+            }),
+            SecondThread::OnDemand => {
+                let (lender, borrower) = line()?;
+                self.start(first, first_on, move |shared| {
+                    run_first(inward, Some(Box::new(outward)), Some(&lender), shared, busy_poll)
+                })?;
+                self.start(second, second_on, move |shared| run_on_demand(&borrower, shared, busy_poll))
+            }
+            SecondThread::Always => {
+                self.start(first, first_on, move |shared| {
+                    run_first::<I, R, T>(inward, None, None, shared, busy_poll)
+                })?;
+                self.start(second, second_on, move |shared| run_outward(outward, shared, busy_poll))
+            }
+        }
     }
 
     /// Starts a thread, on this processor if there is one; with its end all others end.
     fn start(
         &mut self,
-        direction: Direction,
         name: String,
         processor: Option<usize>,
-        run: impl FnOnce(&Shared) -> io::Result<()> + Send + 'static,
+        run: impl FnOnce(&Shared) -> Result<(), ForwarderError> + Send + 'static,
     ) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let (tell_pinned, pinned) = channel::bounded(1);
@@ -226,7 +244,7 @@ impl Forwarder {
             let _ = tell_pinned.send(outcome);
             if is_pinned { run(&shared) } else { Ok(()) }
         })?;
-        self.threads.push((direction, thread));
+        self.threads.push(thread);
         pinned.recv().unwrap_or(Ok(()))
     }
 
@@ -267,10 +285,9 @@ impl Forwarder {
     /// # Errors
     /// What ended a direction before it was told to stop.
     pub fn stop(mut self) -> Result<(), ForwarderError> {
-        for (direction, end) in self.end() {
+        for end in self.end() {
             match end {
-                Ok(Ok(())) => {}
-                Ok(Err(source)) => return Err(ForwarderError { direction, source }),
+                Ok(outcome) => outcome?,
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
@@ -278,9 +295,9 @@ impl Forwarder {
     }
 
     /// Stops the threads that run and waits for them: what became of each.
-    fn end(&mut self) -> Vec<(Direction, thread::Result<io::Result<()>>)> {
+    fn end(&mut self) -> Vec<thread::Result<Result<(), ForwarderError>>> {
         self.shared.stop();
-        self.threads.drain(..).map(|(direction, thread)| (direction, thread.join())).collect()
+        self.threads.drain(..).map(JoinHandle::join).collect()
     }
 }
 

@@ -78,6 +78,7 @@ pub use port::{Device, Frame, Port, PortRx, PortTx};
 pub use tap::{PlainTapPort, TapOffload, TapPort};
 pub use udp::{SOURCE_PORT_POOL, SourcePort, UdpBuffers, UdpConfig, UdpOffload, UdpUnderlay};
 pub use underlay::{Datagram, Outer, Tally, Target, Underlay, UnderlayRx, UnderlayTx};
+pub use worker::SecondThread;
 
 // What an embedder needs of the crates below, so that this one is the only dependency to name.
 pub use vxgate_codec::{MacAddr, ReservedBits, Vni};

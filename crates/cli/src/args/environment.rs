@@ -36,6 +36,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("udp-checksum", "VXGATE_UDP_CHECKSUM"),
     ("offload", "VXGATE_OFFLOAD"),
     ("workers", "VXGATE_WORKERS"),
+    ("threads", "VXGATE_THREADS"),
     ("busy-poll", "VXGATE_BUSY_POLL"),
     ("affinity", "VXGATE_AFFINITY"),
 ];

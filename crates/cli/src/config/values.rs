@@ -161,6 +161,40 @@ impl FromStr for BusyPoll {
     }
 }
 
+/// How many threads a worker has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// One, and a second one while both directions are busy.
+    Auto,
+    /// One for both directions.
+    One,
+    /// One for each direction.
+    Two,
+}
+
+impl fmt::Display for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Threads::Auto => "auto",
+            Threads::One => "1",
+            Threads::Two => "2",
+        })
+    }
+}
+
+impl FromStr for Threads {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<Threads, NotAllowed> {
+        match text {
+            "auto" => Ok(Threads::Auto),
+            "1" => Ok(Threads::One),
+            "2" => Ok(Threads::Two),
+            _ => Err(not_allowed("auto, 1 or 2")),
+        }
+    }
+}
+
 /// Processors to pin threads to, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CpuList(Vec<u16>);
@@ -464,6 +498,14 @@ mod tests {
         refused(str::parse::<Tos>, &["", "1", "255", "256", "0x", "0x1ff", "0x+4", "b8", "-4"]);
         assert_eq!("set".parse(), Ok(Df::Set));
         refused(str::parse::<Df>, &["", "on", "SET"]);
+    }
+
+    #[test]
+    fn a_worker_has_one_thread_or_two_or_as_many_as_it_needs() {
+        for text in ["auto", "1", "2"] {
+            assert_eq!(text.parse::<Threads>().unwrap().to_string(), text);
+        }
+        refused(str::parse::<Threads>, &["", "0", "3", "Auto"]);
     }
 
     #[test]

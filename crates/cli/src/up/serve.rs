@@ -47,6 +47,7 @@ pub(super) struct About {
     pub(super) source_port: String,
     pub(super) offload: OffloadView,
     pub(super) workers: u16,
+    pub(super) threads: String,
     pub(super) busy_poll: String,
     pub(super) affinity: Option<String>,
     pub(super) buffers: UdpBuffers,
@@ -111,6 +112,7 @@ impl Handler for Tenant {
             lane: LANE.to_owned(),
             offload: about.offload.in_force(),
             workers: about.workers.into(),
+            threads: about.threads,
             busy_poll: about.busy_poll,
             affinity: about.affinity,
             sizes: Sizes {

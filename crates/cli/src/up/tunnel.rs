@@ -15,8 +15,8 @@ use ipnet::IpNet;
 use vxgate_codec::MacAddr;
 use vxgate_core::{Prefix, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{
-    BusyPoll, Forwarder, Inherit, Joins, OuterPolicy, PlainTapPort, SourcePort, TapOffload, TapPort,
-    UdpBuffers, UdpConfig, UdpOffload, UdpUnderlay, WorkerOptions,
+    BusyPoll, Forwarder, Inherit, Joins, OuterPolicy, PlainTapPort, SecondThread, SourcePort, TapOffload,
+    TapPort, UdpBuffers, UdpConfig, UdpOffload, UdpUnderlay, WorkerOptions,
 };
 use vxgate_netlink::{Link, Netlink};
 use vxgate_sys::plain_tap::PlainTap;
@@ -264,6 +264,11 @@ fn worker_options(config: &UpConfig) -> WorkerOptions {
             values::BusyPoll::Auto => BusyPoll::Adaptive,
             values::BusyPoll::Micros(0) => BusyPoll::Off,
             values::BusyPoll::Micros(micros) => BusyPoll::Fixed(Duration::from_micros(micros.into())),
+        },
+        second_thread: match config.threads {
+            values::Threads::Auto => SecondThread::OnDemand,
+            values::Threads::One => SecondThread::Never,
+            values::Threads::Two => SecondThread::Always,
         },
         affinity: config.affinity.iter().flat_map(CpuList::processors).collect(),
     }
