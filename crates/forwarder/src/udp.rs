@@ -170,7 +170,7 @@ impl UdpUnderlay {
     /// A range of source ports is parted among the workers.
     ///
     /// # Errors
-    /// As [`UdpUnderlay::bind`]; `InvalidInput` for no worker and for a range of fewer source ports than workers.
+    /// As [`UdpUnderlay::bind`]; `InvalidInput` for a range of fewer source ports than workers.
     pub fn bind_workers(config: &UdpConfig, workers: usize) -> io::Result<Vec<Self>> {
         let mut opened: Vec<Sockets> = Vec::with_capacity(workers);
         for worker in 0..workers {
