@@ -8,7 +8,7 @@ use super::model::{LoadReport, Report, Sample, Unit, median};
 pub(super) fn write(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     writeln!(
         out,
-        "{}, Linux {}, {} x {}, link {:?}, MTU {}, {} rounds",
+        "vxgate {}, Linux {}, {} x {}, link {:?}, MTU {}, {} rounds",
         report.version, report.kernel, report.cpus, report.cpu, report.link, report.mtu_octets, report.rounds
     )?;
     writeln!(
