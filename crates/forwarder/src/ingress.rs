@@ -64,7 +64,10 @@ impl<R: UnderlayRx, T: PortTx> Ingress<R, T> {
                 self.counters.count_underlay_drop(DropReason::Ecn, 1);
                 continue;
             }
-            let work = Work::from_peer(inner, self.mtu_octets);
+            let work = datagram
+                .segment_octets
+                .and_then(|octets| Work::from_peer_run(inner, octets))
+                .unwrap_or_else(|| Work::from_peer(inner, self.mtu_octets));
             let octets = inner.len() as u64;
             let range = datagram.payload.start + start..datagram.payload.end;
             match self.port.push(Frame { buffer: datagram.buffer, range, work }) {
