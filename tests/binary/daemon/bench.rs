@@ -69,6 +69,9 @@ fn a_short_run_measures_both_data_planes() {
         let resident = report["resident_octets"].as_u64().unwrap();
         assert!((1 << 20..256 << 20).contains(&resident), "{resident}");
 
+        let page = fs::read_to_string("/run/report.html").unwrap();
+        assert!(page.contains("<svg") && page.contains("rtt-loaded"), "{page}");
+
         let loads = report["loads"].as_array().unwrap();
         let names: Vec<&str> = loads.iter().map(|load| load["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["tcp1", "udp-flat-18-1", "rtt-idle", "rtt-loaded"]);
