@@ -34,6 +34,9 @@ proptest! {
     }
 }
 
+/// What is done to a frame, and its name.
+type Change = (&'static str, fn(&mut Frame));
+
 /// Consecutive frames of one flow, each with so many octets of payload.
 fn train(first: &Frame, sizes: &[usize]) -> Vec<Frame> {
     let mut next = first.clone();
@@ -150,7 +153,7 @@ fn push_and_fin_end_a_run_and_stand_on_its_last_frame() {
 #[test]
 fn what_must_be_seen_alone_passes_in_its_place() {
     let first = Frame::new(false, false, Vec::new());
-    let changes: [(&str, fn(&mut Frame)); 9] = [
+    let changes: [Change; 9] = [
         ("SYN", |frame| frame.flags |= SYN),
         ("RST", |frame| frame.flags |= 0x04),
         ("URG", |frame| frame.flags |= 0x20),
@@ -178,7 +181,7 @@ fn what_must_be_seen_alone_passes_in_its_place() {
 
 #[test]
 fn a_header_that_changes_begins_a_new_run() {
-    let changes: [(&str, fn(&mut Frame)); 10] = [
+    let changes: [Change; 10] = [
         ("TTL", |frame| frame.ttl -= 1),
         ("TOS", |frame| frame.tos ^= 4),
         ("ECN", |frame| frame.tos ^= 3),

@@ -6,12 +6,14 @@
 //!
 //! # Theory of operation
 //!
-//! The loops are written once, in `lanes`, without an instruction of any one machine: 32-bit words added to independent
-//! 64-bit lanes, which is the shape that the compiler turns into vector instructions. They are compiled twice on x86-64: for the
-//! SSE2 that every such machine has, and for AVX2. [`Backend`] says which ones there are; [`add`] and [`copy_add`] ask
-//! the machine, whose answer is remembered, and not at all for short inputs.
+//! One's complement addition may be done in any order and width, and with the octets of each word swapped (RFC 1071, section 2): so
+//! the words are summed 32 bits at a time, as the machine reads them, in lanes of 64 bits that need not care for carries.
+//! `portable` writes that so that the compiler makes vectors of it: SSE2 on x86-64, NEON on AArch64. `avx2` says it in
+//! instructions. [`add`] and [`copy_add`] ask the machine, whose answer is remembered, and not at all for short inputs.
 
-mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod portable;
 
 /// Which instructions sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +65,7 @@ const SHORT_OCTETS: usize = 128;
 #[must_use]
 pub fn add(sum: u64, data: &[u8]) -> u64 {
     if data.len() <= SHORT_OCTETS {
-        return sum + big_endian(lanes::add_short(data));
+        return sum + big_endian(portable::add_short(data));
     }
     add_with(Backend::fastest(), sum, data)
 }
@@ -77,7 +79,7 @@ pub fn add(sum: u64, data: &[u8]) -> u64 {
 pub fn copy_add(sum: u64, from: &[u8], to: &mut [u8]) -> u64 {
     assert_eq!(from.len(), to.len(), "a copy is as long as what it is made from");
     if from.len() <= SHORT_OCTETS {
-        return sum + big_endian(lanes::copy_add_short(from, to));
+        return sum + big_endian(portable::copy_add_short(from, to));
     }
     copy_add_with(Backend::fastest(), sum, from, to)
 }
@@ -89,9 +91,9 @@ pub fn add_with(backend: Backend, sum: u64, data: &[u8]) -> u64 {
         #[cfg(target_arch = "x86_64")]
         Backend::Avx2 if Backend::Avx2.is_available() => {
             // SAFETY: the only requirement is that the machine has AVX2, which the guard above has asked it.
-            unsafe { add_avx2(data) }
+            unsafe { avx2::add(data) }
         }
-        Backend::Portable | Backend::Avx2 => lanes::add(data),
+        Backend::Portable | Backend::Avx2 => portable::add(data),
     })
 }
 
@@ -106,9 +108,9 @@ pub fn copy_add_with(backend: Backend, sum: u64, from: &[u8], to: &mut [u8]) -> 
         #[cfg(target_arch = "x86_64")]
         Backend::Avx2 if Backend::Avx2.is_available() => {
             // SAFETY: the only requirement is that the machine has AVX2, which the guard above has asked it.
-            unsafe { copy_add_avx2(from, to) }
+            unsafe { avx2::copy_add(from, to) }
         }
-        Backend::Portable | Backend::Avx2 => lanes::copy_add(from, to),
+        Backend::Portable | Backend::Avx2 => portable::copy_add(from, to),
     })
 }
 
@@ -129,18 +131,6 @@ pub const fn fold(sum: u64) -> u16 {
 #[inline(always)]
 const fn big_endian(native: u64) -> u64 {
     u16::from_be_bytes(fold(native).to_ne_bytes()) as u64
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn add_avx2(data: &[u8]) -> u64 {
-    lanes::add(data)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn copy_add_avx2(from: &[u8], to: &mut [u8]) -> u64 {
-    lanes::copy_add(from, to)
 }
 
 #[cfg(test)]

@@ -120,6 +120,7 @@ async fn tunnel(
             port: tunnel.local.port(),
             source_port: config.source_port.to_string(),
             offload: tunnel.offload.clone(),
+            workers: config.workers,
             busy_poll: config.busy_poll.to_string(),
             affinity: config.affinity.as_ref().map(ToString::to_string),
             buffers: tunnel.buffers,

@@ -26,7 +26,7 @@ use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwapOption;
 use crossbeam::channel::{self, Receiver, Sender};
-use vxgate_core::{Counters, Event, FloodLists, Segment, Timestamp};
+use vxgate_core::{AllCounters, Event, FloodLists, Segment, Timestamp, UnderlayView};
 use vxgate_sys::eventfd::EventFd;
 
 use crate::affinity;
@@ -36,10 +36,13 @@ use crate::outer::OuterPolicy;
 use crate::patience::BusyPoll;
 use crate::port::Port;
 use crate::underlay::Underlay;
-use crate::worker::{run_egress, run_ingress};
+use crate::worker::{Clock, Lines, run_egress, run_ingress, run_ingress_of_worker};
 
 /// Events that wait for the owner; more wait in the segment, whose own limit counts what is lost.
 const EVENTS: usize = 1024;
+
+/// Sightings of other workers that wait for the thread that owns the segment; beyond that frames are delivered unlearned.
+const SIGHTINGS: usize = 1024;
 
 /// How the threads of a forwarder run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,12 +58,12 @@ pub struct WorkerOptions {
 type Reply = Box<dyn FnOnce() + Send>;
 pub(crate) type Command = Box<dyn FnOnce(&mut Segment, Timestamp) -> Reply + Send>;
 
-/// A running tunnel: two threads that forward until they are told to stop.
+/// A running tunnel: two threads for each worker that forward until they are told to stop.
 ///
 /// Dropping it stops them too, and waits for them; only [`Forwarder::stop`] tells what ended them.
 pub struct Forwarder {
     shared: Arc<Shared>,
-    counters: Arc<Counters>,
+    counters: AllCounters,
     control: Control,
     events: Receiver<Event>,
     /// None once they are joined.
@@ -70,18 +73,24 @@ pub struct Forwarder {
 /// What the threads and their owner share.
 pub(crate) struct Shared {
     stop: AtomicBool,
-    pub(crate) wake_egress: EventFd,
-    pub(crate) wake_ingress: EventFd,
+    /// Readable from when the threads are told to stop.
+    pub(crate) stopping: EventFd,
+    /// Wakes the thread that owns the segment.
+    pub(crate) wake_owner: EventFd,
     /// Called when an event was queued or a thread has ended.
     on_news: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The flood lists as they last changed; `None` before the first change.
     pub(crate) flood: ArcSwapOption<FloodLists>,
+    /// What other workers go by as it last changed; `None` before the first change.
+    pub(crate) view: ArcSwapOption<UnderlayView>,
+    /// The same for all threads: what one notes, another compares.
+    pub(crate) clock: Clock,
 }
 
 impl Shared {
     fn stop(&self) {
         self.stop.store(true, Ordering::Release);
-        for event in [&self.wake_egress, &self.wake_ingress] {
+        for event in [&self.stopping, &self.wake_owner] {
             // An event that cannot take another count is readable already.
             let _ = event.signal();
         }
@@ -119,49 +128,83 @@ impl Forwarder {
         underlay: impl Underlay,
         policy: OuterPolicy,
     ) -> io::Result<Self> {
-        Self::spawn_with(segment, port, underlay, policy, &WorkerOptions::default())
+        Self::spawn_pairs(segment, [(port, underlay)], policy, &WorkerOptions::default())
     }
 
-    /// As [`Forwarder::spawn`], with threads that run as `options` say.
+    /// Starts one worker for each pair of a port and an underlay: two threads, which run as `options` say.
+    ///
+    /// The ports are queues of one device, and the underlays sockets of one address: all frames are of the same segment, and
+    /// whichever pair a frame comes by, the same becomes of it. No frame changes its pair, so that frames of a flow stay
+    /// in order where the device and the sockets keep each flow on one of theirs ([`TapPort`](crate::TapPort) over
+    /// [`Tap::open_queues`](crate::Tap::open_queues) and [`UdpUnderlay::bind_workers`](crate::UdpUnderlay::bind_workers) do).
     ///
     /// # Errors
-    /// As [`Forwarder::spawn`], and `InvalidInput` for a processor that is not there ([`check_processor`](crate::check_processor)).
-    pub fn spawn_with(
-        segment: Segment,
-        port: impl Port,
-        underlay: impl Underlay,
+    /// As [`Forwarder::spawn`]; `InvalidInput` for no pair, and for a processor that is not there
+    /// ([`check_processor`](crate::check_processor)).
+    pub fn spawn_pairs<P: Port, U: Underlay>(
+        mut segment: Segment,
+        pairs: impl IntoIterator<Item = (P, U)>,
         policy: OuterPolicy,
         options: &WorkerOptions,
     ) -> io::Result<Self> {
         let busy_poll = options.busy_poll;
-        let (port_rx, port_tx) = port.split();
-        let (underlay_rx, underlay_tx) = underlay.split();
-        let half = segment.overlay_half();
-        let counters = segment.counters();
+        let mut pairs = pairs.into_iter();
+        let (port, underlay) = pairs.next().ok_or(io::ErrorKind::InvalidInput)?;
+        let others: Vec<_> = pairs.map(|pair| (pair, segment.worker_halves())).collect();
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
-            wake_egress: EventFd::new()?,
-            wake_ingress: EventFd::new()?,
+            stopping: EventFd::new()?,
+            wake_owner: EventFd::new()?,
             on_news: OnceLock::new(),
             flood: ArcSwapOption::empty(),
+            view: ArcSwapOption::empty(),
+            clock: Clock::start(),
         });
-        let (command_tx, command_rx) = channel::unbounded();
-        let (event_tx, event_rx) = channel::bounded(EVENTS);
-        let control = Control { commands: command_tx, shared: Arc::clone(&shared) };
-
-        let mut ingress = Ingress::new(underlay_rx, port_tx, segment)?;
-        let mut egress = Egress::new(port_rx, underlay_tx, half, Arc::clone(&counters), policy);
-
+        let (command_tx, commands) = channel::unbounded();
+        let (events, event_rx) = channel::bounded(EVENTS);
+        let (sighting_tx, sightings) = channel::bounded(SIGHTINGS);
+        let lines = Lines { commands, events, sightings: (!others.is_empty()).then_some(sightings) };
         let mut processors = options.affinity.iter().copied().cycle();
-        let (egress_on, ingress_on) = (processors.next(), processors.next());
         // From here on an error drops it, which ends the threads that run.
-        let mut forwarder = Self { shared, counters, control, events: event_rx, threads: Vec::new() };
-        forwarder.start(Direction::Ingress, "vxgate-ingress", ingress_on, move |shared| {
-            run_ingress(&mut ingress, shared, &command_rx, &event_tx, busy_poll)
+        let mut forwarder = Self {
+            control: Control { commands: command_tx, shared: Arc::clone(&shared) },
+            shared,
+            counters: segment.all_counters(),
+            events: event_rx,
+            threads: Vec::new(),
+        };
+
+        let (port_rx, port_tx) = port.split();
+        let (underlay_rx, underlay_tx) = underlay.split();
+        let (half, counters) = (segment.overlay_half(), segment.counters());
+        let (egress_on, ingress_on) = (processors.next(), processors.next());
+        let mut ingress = Ingress::new(underlay_rx, port_tx, segment)?;
+        let mut egress = Egress::new(port_rx, underlay_tx, half, counters, policy);
+        forwarder.start(Direction::Ingress, "vxgate-ingress".into(), ingress_on, move |shared| {
+            run_ingress(&mut ingress, shared, &lines, busy_poll)
         })?;
-        forwarder.start(Direction::Egress, "vxgate-egress", egress_on, move |shared| {
+        forwarder.start(Direction::Egress, "vxgate-egress".into(), egress_on, move |shared| {
             run_egress(&mut egress, shared, busy_poll)
         })?;
+        for (number, ((port, underlay), (overlay_half, underlay_half))) in (1..).zip(others) {
+            let (port_rx, port_tx) = port.split();
+            let (underlay_rx, underlay_tx) = underlay.split();
+            let counters = overlay_half.counters();
+            let (egress_on, ingress_on) = (processors.next(), processors.next());
+            let mut ingress = Ingress::of_worker(underlay_rx, port_tx, underlay_half)?;
+            let mut egress = Egress::new(port_rx, underlay_tx, overlay_half, counters, policy);
+            let sightings = sighting_tx.clone();
+            // Linux cuts a thread's name to 15 octets.
+            forwarder.start(
+                Direction::Ingress,
+                format!("vxgate-in-{number}"),
+                ingress_on,
+                move |shared| run_ingress_of_worker(&mut ingress, shared, &sightings, busy_poll),
+            )?;
+            forwarder.start(Direction::Egress, format!("vxgate-out-{number}"), egress_on, move |shared| {
+                run_egress(&mut egress, shared, busy_poll)
+            })?;
+        }
         Ok(forwarder)
     }
 
@@ -169,13 +212,13 @@ impl Forwarder {
     fn start(
         &mut self,
         direction: Direction,
-        name: &str,
+        name: String,
         processor: Option<usize>,
         run: impl FnOnce(&Shared) -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let (tell_pinned, pinned) = channel::bounded(1);
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name(name).spawn(move || {
             let _stop = StopAtEnd(Arc::clone(&shared));
             let outcome = processor.map_or(Ok(()), affinity::pin);
             let is_pinned = outcome.is_ok();
@@ -193,10 +236,10 @@ impl Forwarder {
         self.control.clone()
     }
 
-    /// The counters of both directions.
+    /// The counters of both directions, those of all workers added up.
     #[must_use]
-    pub fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.counters)
+    pub fn counters(&self) -> AllCounters {
+        self.counters.clone()
     }
 
     /// The next event, if one is queued.
@@ -333,7 +376,7 @@ impl Control {
             Box::new(move || reply(answer))
         });
         self.commands.send(command).map_err(|_| Ended)?;
-        let _ = self.shared.wake_ingress.signal();
+        let _ = self.shared.wake_owner.signal();
         Ok(())
     }
 }

@@ -9,6 +9,9 @@
 //!   ingress [ commands, tick, turn ] ◄─┴────────────► epoll: asleep
 //! ```
 //!
+//! Where there are several workers, the first one's ingress thread owns the segment, and learns what the others' report over a
+//! bounded channel; those load what it has published after each batch that they read, as egress threads do.
+//!
 //! A batch is what is queued at the moment, and a bounded number of it; nothing is held back for more to come. Each turn is one
 //! batch, so that a command waits for one batch at most, however much traffic there is. What a turn costs besides the
 //! batch: egress a look at two atomics, ingress that and one reading of the clock, which the batch needs for its timestamps.
@@ -24,8 +27,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use crossbeam::channel::{Receiver, Sender};
-use vxgate_core::{Event, FloodLists, Segment, Timestamp};
+use vxgate_core::{Event, Segment, Sighting, Timestamp, UnderlayHalf};
 use vxgate_sys::epoll::{Epoll, Events, Interest};
 
 use crate::egress::Egress;
@@ -37,6 +41,9 @@ use crate::underlay::{UnderlayRx, UnderlayTx};
 
 /// Commands that the ingress thread carries out before it forwards again.
 const COMMANDS_BEFORE_A_LOOK: usize = 64;
+
+/// Sightings that it learns before it forwards again: about as long as one batch takes.
+const SIGHTINGS_BEFORE_A_LOOK: usize = 64;
 
 /// How often the forwarding database ages and the device is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -51,29 +58,24 @@ pub(crate) fn run_egress<R: PortRx, T: UnderlayTx>(
 ) -> io::Result<()> {
     let epoll = Epoll::new()?;
     epoll.add(egress.port().readiness(), TOKEN_TRAFFIC, Interest::READABLE)?;
-    epoll.add(shared.wake_egress.as_fd(), TOKEN_WAKE, Interest::READABLE)?;
+    epoll.add(shared.stopping.as_fd(), TOKEN_WAKE, Interest::READABLE)?;
     let mut events = Events::with_capacity(2);
-    let mut flood = arc_swap::Cache::new(&shared.flood);
-    let mut known: Option<Arc<FloodLists>> = None;
-    let clock = Clock::start();
+    let mut flood = Published::new(&shared.flood);
     let mut patience = Patience::new(busy_poll);
     while !shared.stopped() {
         let count = egress.recv()?;
         // After the frames are read: one that was sent after a change is flooded as changed.
-        if let Some(current) = flood.load()
-            && known.as_ref().is_none_or(|known| !Arc::ptr_eq(current, known))
-        {
-            known = Some(Arc::clone(current));
-            egress.set_flood(Arc::clone(current));
+        if let Some(changed) = flood.poll() {
+            egress.set_flood(changed);
         }
         egress.forward(count)?;
         if count > 0 {
-            patience.found(|| clock.elapsed());
+            patience.found(|| shared.clock.elapsed());
             if !egress.port().is_drained() {
                 continue;
             }
         }
-        if patience.looks_again(|| clock.elapsed()) {
+        if patience.looks_again(|| shared.clock.elapsed()) {
             thread::yield_now();
         } else {
             epoll.wait(&mut events, None)?;
@@ -82,67 +84,162 @@ pub(crate) fn run_egress<R: PortRx, T: UnderlayTx>(
     Ok(())
 }
 
+/// What the thread that owns the segment hears and tells besides datagrams.
+pub(crate) struct Lines {
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) events: Sender<Event>,
+    /// What other workers have seen; `None` where there are none.
+    pub(crate) sightings: Option<Receiver<Sighting>>,
+}
+
+impl Lines {
+    fn are_quiet(&self) -> bool {
+        self.commands.is_empty() && self.sightings.as_ref().is_none_or(Receiver::is_empty)
+    }
+}
+
 pub(crate) fn run_ingress<R: UnderlayRx, T: PortTx>(
     ingress: &mut Ingress<R, T>,
     shared: &Shared,
-    commands: &Receiver<Command>,
-    events_out: &Sender<Event>,
+    lines: &Lines,
     busy_poll: BusyPoll,
 ) -> io::Result<()> {
     let epoll = Epoll::new()?;
     epoll.add(ingress.underlay().readiness(), TOKEN_TRAFFIC, Interest::READABLE)?;
-    epoll.add(shared.wake_ingress.as_fd(), TOKEN_WAKE, Interest::READABLE)?;
+    epoll.add(shared.wake_owner.as_fd(), TOKEN_WAKE, Interest::READABLE)?;
     let mut events = Events::with_capacity(2);
-    let clock = Clock::start();
     let mut next_tick = TICK;
     let mut patience = Patience::new(busy_poll);
     while !shared.stopped() {
-        let elapsed = clock.elapsed();
+        let elapsed = shared.clock.elapsed();
         let now = Timestamp::from_duration(elapsed);
-        // One batch, one look: a control plane that asks without end does not stop the frames.
-        for command in commands.try_iter().take(if commands.is_empty() { 0 } else { COMMANDS_BEFORE_A_LOOK })
-        {
-            let reply = command(ingress.segment_mut(), now);
-            publish(ingress.segment_mut(), shared, events_out);
-            reply();
+        if !lines.are_quiet() {
+            // A bounded number of each, so that neither stops the frames.
+            for command in lines.commands.try_iter().take(COMMANDS_BEFORE_A_LOOK) {
+                let reply = command(ingress.segment_mut(), now);
+                publish(ingress.segment_mut(), shared, lines);
+                reply();
+            }
+            let sightings = lines.sightings.iter().flat_map(Receiver::try_iter);
+            for sighting in sightings.take(SIGHTINGS_BEFORE_A_LOOK) {
+                ingress.segment_mut().handle_sighting(sighting, now);
+            }
         }
         if elapsed >= next_tick {
             next_tick = elapsed + TICK;
             ingress.tick(now)?;
         }
         let count = ingress.turn(now)?;
-        publish(ingress.segment_mut(), shared, events_out);
+        publish(ingress.segment_mut(), shared, lines);
         if count > 0 {
             patience.found(|| elapsed);
             if !ingress.underlay().is_drained() {
                 continue;
             }
         }
-        if patience.looks_again(|| clock.elapsed()) {
+        if patience.looks_again(|| shared.clock.elapsed()) {
             thread::yield_now();
-        } else if commands.is_empty() {
+        } else if lines.are_quiet() {
             epoll.wait(&mut events, Some(next_tick.saturating_sub(elapsed)))?;
             if events.iter().any(|event| event.token == TOKEN_WAKE) {
                 // Before the looks above: the signal of what comes after them stays for the next wait.
-                shared.wake_ingress.drain()?;
+                shared.wake_owner.drain()?;
             }
         }
     }
     Ok(())
 }
 
-/// Hands changed flood lists to the egress thread and events to the owner.
-fn publish(segment: &mut Segment, shared: &Shared, events_out: &Sender<Event>) {
+/// As [`run_ingress`], in a thread that does not own the segment.
+pub(crate) fn run_ingress_of_worker<R: UnderlayRx, T: PortTx>(
+    ingress: &mut Ingress<R, T, UnderlayHalf>,
+    shared: &Shared,
+    sightings: &Sender<Sighting>,
+    busy_poll: BusyPoll,
+) -> io::Result<()> {
+    let epoll = Epoll::new()?;
+    epoll.add(ingress.underlay().readiness(), TOKEN_TRAFFIC, Interest::READABLE)?;
+    epoll.add(shared.stopping.as_fd(), TOKEN_WAKE, Interest::READABLE)?;
+    let mut events = Events::with_capacity(2);
+    let mut view = Published::new(&shared.view);
+    let mut next_tick = TICK;
+    let mut patience = Patience::new(busy_poll);
+    while !shared.stopped() {
+        let elapsed = shared.clock.elapsed();
+        if elapsed >= next_tick {
+            next_tick = elapsed + TICK;
+            ingress.tick()?;
+        }
+        let count = ingress.recv()?;
+        // After the datagrams are read, as with the flood lists.
+        if let Some(changed) = view.poll() {
+            ingress.set_view(changed);
+        }
+        ingress.forward(count, Timestamp::from_duration(elapsed))?;
+        let mut told = false;
+        ingress.hand_over(|sighting| {
+            let taken = sightings.try_send(sighting).is_ok();
+            told |= taken;
+            taken
+        });
+        if told {
+            let _ = shared.wake_owner.signal();
+        }
+        if count > 0 {
+            patience.found(|| elapsed);
+            if !ingress.underlay().is_drained() {
+                continue;
+            }
+        }
+        if patience.looks_again(|| shared.clock.elapsed()) {
+            thread::yield_now();
+        } else {
+            epoll.wait(&mut events, Some(next_tick.saturating_sub(elapsed)))?;
+        }
+    }
+    Ok(())
+}
+
+/// What the owner of the segment publishes, as one other thread sees it.
+struct Published<'a, T> {
+    cache: arc_swap::Cache<&'a ArcSwapOption<T>, Option<Arc<T>>>,
+    known: Option<Arc<T>>,
+}
+
+impl<'a, T> Published<'a, T> {
+    fn new(published: &'a ArcSwapOption<T>) -> Self {
+        Self { cache: arc_swap::Cache::new(published), known: None }
+    }
+
+    /// What was published since the last call, if anything was.
+    #[inline]
+    fn poll(&mut self) -> Option<Arc<T>> {
+        let current = self.cache.load().as_ref()?;
+        if self.known.as_ref().is_some_and(|known| Arc::ptr_eq(current, known)) {
+            return None;
+        }
+        self.known = Some(Arc::clone(current));
+        self.known.clone()
+    }
+}
+
+/// Hands what has changed to the other threads, and events to the forwarder's owner.
+fn publish(segment: &mut Segment, shared: &Shared, lines: &Lines) {
     if let Some(flood) = segment.poll_flood() {
         shared.flood.store(Some(flood));
     }
+    if lines.sightings.is_some()
+        && let Some(view) = segment.poll_view()
+    {
+        shared.view.store(Some(view));
+    }
     let mut news = false;
     // What finds no room stays in the segment, which counts what it must lose.
-    while !events_out.is_full()
+    while !lines.events.is_full()
         && let Some(event) = segment.poll_event()
     {
         // Full it is not, and who has gone away misses nothing.
-        let _ = events_out.try_send(event);
+        let _ = lines.events.try_send(event);
         news = true;
     }
     if news {
@@ -151,11 +248,11 @@ fn publish(segment: &mut Segment, shared: &Shared, events_out: &Sender<Event>) {
 }
 
 /// The edge where time enters.
-struct Clock(Instant);
+pub(crate) struct Clock(Instant);
 
 impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the worker is the edge where time enters")]
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(Instant::now())
     }
 

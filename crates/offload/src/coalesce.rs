@@ -4,15 +4,15 @@
 //!
 //! A *run* is what has been joined so far of one flow: the first frame as it came, and behind it the payloads of those that followed.
 //! Each run has a buffer of its own, so that several flows may be interleaved. A frame is copied once, into its run's
-//! buffer, and summed in the same pass; a wrong sum and the run is as if the frame had never been there.
+//! buffer, and summed in the same pass (the first one when the second comes); a wrong sum, and the run is as if the frame had
+//! never been there.
 //!
 //! ```text
-//!   push ─► a run with the same headers? ─ yes ─► continues it, sums right? ─ yes ─► Held, emitted if it ends the run
-//!                     │ no                                  │ no
-//!                     └──────────────┬──────────────────────┘
-//!                                    ▼
-//!                   emit what is held of its flow; may it begin a run? ─ yes ─► Held
-//!                                                                └────── no ──► Pass
+//!   push ─► the last run, or that of its flow: same headers, continues it, sums right?
+//!             │ no                                          └─ yes ─► Held; emitted if nothing may follow
+//!             ▼
+//!           emit what is held of its flow; may it begin a run? ─ yes ─► Held
+//!                                                         └───── no ──► Pass
 //! ```
 //!
 //! What is joined is what the kernel's own GRO joins (`tcp_gro_receive`, `udp_gro_receive_segment`, `inet_gro_receive` and
@@ -115,10 +115,12 @@ impl Superframe<'_> {
 pub struct Coalescer {
     joins: Joins,
     headroom_octets: usize,
-    runs: Box<[Run; RUNS]>,
+    runs: [Run; RUNS],
     /// Indices of runs: first those in use, in the order in which they were begun, then the free ones. The one that was freed last
     /// is used next, while its memory is still in the cache.
     order: [u8; RUNS],
+    /// The flow of each run in use, in the same order. No two are of one flow.
+    flows: [u32; RUNS],
     used: usize,
     /// Where in `order` the run stands that a frame last went to.
     last: usize,
@@ -145,8 +147,9 @@ impl Coalescer {
         Self {
             joins,
             headroom_octets,
-            runs: Box::new([const { Run::EMPTY }; RUNS]),
+            runs: [Run::EMPTY; RUNS],
             order: core::array::from_fn(|index| index as u8),
+            flows: [0; RUNS],
             used: 0,
             last: 0,
             memory: vec![0; RUNS * stride].into_boxed_slice(),
@@ -162,30 +165,20 @@ impl Coalescer {
     /// Offers a whole wire frame, one that needs no work.
     #[inline]
     pub fn push(&mut self, frame: &[u8], emit: &mut dyn FnMut(Superframe<'_>)) -> Offer {
-        if let Some(position) = self.matching(frame) {
-            let index = usize::from(self.order[position]);
-            let memory = &mut self.memory[index * self.stride + self.headroom_octets..];
-            match self.runs[index].join(frame, memory) {
-                Joined::Open => {
-                    self.last = position;
-                    return Offer::Held;
-                }
-                Joined::Ended => {
-                    self.emit(position, emit);
-                    return Offer::Held;
-                }
-                Joined::Not => {}
-            }
+        // Most frames follow one of their own flow: its headers tell that sooner than a look at what they are.
+        if self.last < self.used && self.join(self.last, frame, emit) {
+            return Offer::Held;
         }
-        self.begin(frame, emit)
+        self.push_elsewhere(frame, emit)
     }
 
     /// Emits what is held of the flow of a frame that is not offered (because it still needs work), so that it does not overtake.
     pub fn give_way(&mut self, frame: &[u8], emit: &mut dyn FnMut(Superframe<'_>)) {
         if self.used > 0
             && let Ok(layers) = Layers::parse(frame)
+            && let Some(position) = self.position(flow::flow_hash_of(frame, Some(&layers), FLOW_KEY))
         {
-            self.emit_flow(flow::flow_hash_of(frame, Some(&layers), FLOW_KEY), emit);
+            self.emit(position, emit);
         }
     }
 
@@ -194,31 +187,37 @@ impl Coalescer {
         for position in 0..self.used {
             self.emit_one(position, emit);
         }
-        // The one begun last is the warmest, and is used next.
-        self.order[..self.used].reverse();
         self.used = 0;
     }
 
-    /// Where in `order` the run stands whose headers a frame has; that it continues it is not said.
+    /// Joins a frame to the run at `position`, if it has its headers and continues it.
     #[inline]
-    fn matching(&self, frame: &[u8]) -> Option<usize> {
-        let matches = |position: usize| {
-            self.order[..self.used]
-                .get(position)
-                .is_some_and(|index| self.runs[usize::from(*index)].matches(frame))
-        };
-        if matches(self.last) {
-            return Some(self.last);
+    fn join(&mut self, position: usize, frame: &[u8], emit: &mut dyn FnMut(Superframe<'_>)) -> bool {
+        let index = usize::from(self.order[position]);
+        let memory = &mut self.memory[index * self.stride + self.headroom_octets..];
+        let run = &mut self.runs[index];
+        if !run.matches(frame, memory) {
+            return false;
         }
-        (0..self.used).find(|position| matches(*position))
+        match run.join(frame, memory) {
+            Joined::Open => self.last = position,
+            Joined::Ended => self.emit(position, emit),
+            Joined::Not => return false,
+        }
+        true
     }
 
-    /// Begins a run with a frame that continues none.
-    fn begin(&mut self, frame: &[u8], emit: &mut dyn FnMut(Superframe<'_>)) -> Offer {
+    /// Finds the run of a frame that does not continue the last one, or begins one.
+    fn push_elsewhere(&mut self, frame: &[u8], emit: &mut dyn FnMut(Superframe<'_>)) -> Offer {
         let Ok(layers) = Layers::parse(frame) else { return Offer::Pass };
         let Some(ip) = layers.ip else { return Offer::Pass };
         let flow = flow::flow_hash_of(frame, Some(&layers), FLOW_KEY);
-        self.emit_flow(flow, emit);
+        if let Some(position) = self.position(flow) {
+            if position != self.last && self.join(position, frame, emit) {
+                return Offer::Held;
+            }
+            self.emit(position, emit);
+        }
         let Some(shape) = Shape::of(frame, &layers, &ip) else { return Offer::Pass };
         if !self.joins.takes(shape.kind, shape.version) {
             return Offer::Pass;
@@ -228,27 +227,34 @@ impl Coalescer {
         }
         let index = usize::from(self.order[self.used]);
         let memory = &mut self.memory[index * self.stride + self.headroom_octets..];
-        if !self.runs[index].begin(flow, shape, frame, memory) {
-            return Offer::Pass;
-        }
+        self.runs[index] = Run::begin(shape, frame, memory);
+        self.flows[self.used] = flow;
         self.last = self.used;
         self.used += 1;
         Offer::Held
     }
 
-    /// Emits the run of this flow, if there is one. There is never more than one.
-    fn emit_flow(&mut self, flow: u32, emit: &mut dyn FnMut(Superframe<'_>)) {
-        let mut used = self.order[..self.used].iter();
-        if let Some(position) = used.position(|index| self.runs[usize::from(*index)].flow() == flow) {
-            self.emit(position, emit);
-        }
+    /// Where the run of this flow stands, if there is one.
+    #[inline]
+    fn position(&self, flow: u32) -> Option<usize> {
+        // All of them, in one go: few comparisons of vectors.
+        let found = self
+            .flows
+            .iter()
+            .enumerate()
+            .fold(0_u32, |found, (position, known)| found | u32::from(*known == flow) << position);
+        let found = found & ((1 << self.used) - 1);
+        (found != 0).then(|| found.trailing_zeros() as usize)
     }
 
     /// Emits a run and frees it.
     fn emit(&mut self, position: usize, emit: &mut dyn FnMut(Superframe<'_>)) {
         self.emit_one(position, emit);
-        self.order[position..self.used].rotate_left(1);
+        let index = self.order[position];
+        self.order.copy_within(position + 1..self.used, position);
+        self.flows.copy_within(position + 1..self.used, position);
         self.used -= 1;
+        self.order[self.used] = index;
     }
 
     fn emit_one(&mut self, position: usize, emit: &mut dyn FnMut(Superframe<'_>)) {

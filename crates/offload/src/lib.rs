@@ -11,7 +11,7 @@
 //! ```text
 //!   datagram ──► Work::from_peer ──┬─► Done      ───────────────► write
 //!   TAP read ──► Work::from_virtio ├─► Checksum  ─► to_virtio / finish ─► write
-//!                                  └─► Split     ─► to_virtio / segment × n ─► write
+//!                                  └─► Split     ─► to_virtio / cutter × n ─► write
 //! ```
 //!
 //! [`coalesce`] goes the other way: it joins whole frames of one flow into a superframe for a device that takes one.
@@ -22,12 +22,14 @@ extern crate alloc;
 
 pub mod checksum;
 pub mod coalesce;
+mod cutter;
 mod split;
 mod virtio;
 mod work;
 
 pub use checksum::ChecksumAt;
 pub use coalesce::{Coalescer, Joins, Offer, Superframe};
+pub use cutter::Cutter;
 pub use split::{Split, SplitKind};
 pub use virtio::{VIRTIO_NET_HEADER_OCTETS, VirtioNetHeader};
 pub use work::{Work, WorkError};

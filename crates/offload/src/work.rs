@@ -3,11 +3,18 @@
 use core::fmt;
 
 use vxgate_codec::layers::protocol::{TCP, UDP};
-use vxgate_codec::layers::{Fragment, Ip, Layers};
+use vxgate_codec::layers::{Fragment, IPV4_HEADER_OCTETS, IPV6_HEADER_OCTETS, Ip, IpVersion, Layers};
 
 use crate::checksum::{self, ChecksumAt};
 use crate::split::{Split, SplitKind};
 use crate::virtio::VirtioNetHeader;
+
+/// The longest length that an IP header can say, in octets: of IPv6 without its own header (RFC 791, section 3.1; RFC 8200,
+/// section 3).
+const IP_OCTETS_MAX: usize = 65_535;
+
+/// Datagrams that a kernel makes one run of at most (`UDP_MAX_SEGMENTS` of include/linux/udp.h).
+const UDP_SEGMENTS_MAX: usize = 128;
 
 /// What a frame still needs before it may go on a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +40,8 @@ pub enum WorkError {
     NotThatTransport,
     /// A superframe without the checksum offload that must go with it.
     NoChecksum,
+    /// A superframe longer than an IP packet can say: BIG TCP, or a jumbogram (RFC 2675).
+    TooLong,
 }
 
 impl fmt::Display for WorkError {
@@ -43,6 +52,7 @@ impl fmt::Display for WorkError {
             Self::NoSegmentSize => "the superframe has a segment size of zero",
             Self::NotThatTransport => "the superframe's headers are not those of its GSO type",
             Self::NoChecksum => "the superframe comes without checksum offload",
+            Self::TooLong => "the superframe is longer than an IP packet can be",
         })
     }
 }
@@ -75,9 +85,12 @@ impl Work {
             return Err(WorkError::NoSegmentSize);
         }
         let Some(at) = checksum else { return Err(WorkError::NoChecksum) };
-        let split = Layers::parse(frame)
-            .ok()
-            .and_then(|layers| Split::new(kind, &layers, frame, header.segment_octets))
+        let layers = Layers::parse(frame).map_err(|_| WorkError::NotThatTransport)?;
+        // Such a packet says a length of zero; no segment of it could say where it stood.
+        if frame.len() - layers.l3 > IP_OCTETS_MAX + IPV6_HEADER_OCTETS {
+            return Err(WorkError::TooLong);
+        }
+        let split = Split::new(kind, &layers, frame, header.segment_octets)
             .filter(|split| split.checksum_at() == at)
             .ok_or(WorkError::NotThatTransport)?;
         Ok(if split.count(frame.len()) > 1 { Self::Split(split) } else { Self::Checksum(at) })
@@ -89,7 +102,7 @@ impl Work {
     /// flow, its checksum field being the folded sum of the pseudo header; no control message says so. A frame whose
     /// field holds exactly that sum is taken as unfinished. `mtu_octets` is that of the device the frame is for: it
     /// gives the segment size, which the datagram does not tell. Of UDP a run of datagrams (USO) looks as one long datagram
-    /// does, and is taken for one.
+    /// does, and is taken for one; [`Work::from_peer_run`] is for those.
     ///
     /// A frame whose headers would take more than half of each segment is not cut: no stack sends such a one, and a
     /// peer could make a thousand long frames of one datagram.
@@ -122,6 +135,28 @@ impl Work {
         Self::Checksum(at)
     }
 
+    /// Recognises a run of UDP datagrams (USO) that a kernel peer left uncut, in a frame that came in a datagram.
+    ///
+    /// `segment_octets` is what the kernel says of the datagram beside it (`UDP_GRO`): over a link that passes superframes whole
+    /// it is the size of the inner segments. `None` where the frame does not bear that out: it is one IP packet without
+    /// options or extension headers that fills the frame, its checksum field holds exactly the pseudo header's sum, and it gives at
+    /// least two and at most 128 segments (`UDP_MAX_SEGMENTS` of include/linux/udp.h), so that no peer makes more of less.
+    #[must_use]
+    pub fn from_peer_run(frame: &[u8], segment_octets: u16) -> Option<Self> {
+        let layers = Layers::parse(frame).ok()?;
+        let ip = layers.ip.filter(|ip| ip.protocol == UDP)?;
+        let split = Split::new(SplitKind::Udp, &layers, frame, segment_octets)?;
+        let at = split.checksum_at();
+        let field = usize::from(at.start) + usize::from(at.offset);
+        let &[high, low] = frame.get(field..field + 2)? else { return None };
+        let &[length_high, length_low] = frame.get(ip.l4 + 4..ip.l4 + 6)? else { return None };
+        let is_plain = ip.l4 - layers.l3 == header_octets(ip.version);
+        let is_whole = usize::from(u16::from_be_bytes([length_high, length_low])) == frame.len() - ip.l4;
+        let is_unfinished = u16::from_be_bytes([high, low]) == checksum::fold(pseudo_sum(&ip, frame)?);
+        let is_run = (2..=UDP_SEGMENTS_MAX).contains(&split.count(frame.len()));
+        (is_plain && is_whole && is_unfinished && is_run).then_some(Self::Split(split))
+    }
+
     /// Does the work here: hands each finished wire frame to `emit`, one for a frame that needs no cutting.
     ///
     /// `scratch` holds one segment at a time; a segment longer than it is left out. A checksum is finished in place.
@@ -132,13 +167,7 @@ impl Work {
                 at.finish(frame);
                 emit(frame);
             }
-            Self::Split(split) => {
-                for index in 0..split.count(frame.len()) {
-                    if let Some(octets) = split.segment(frame, index, scratch) {
-                        emit(&scratch[..octets]);
-                    }
-                }
-            }
+            Self::Split(split) => cut(split, frame, scratch, emit),
         }
     }
 
@@ -153,13 +182,7 @@ impl Work {
                     emit(copy);
                 }
             }
-            Self::Split(split) => {
-                for index in 0..split.count(frame.len()) {
-                    if let Some(octets) = split.segment(frame, index, scratch) {
-                        emit(&scratch[..octets]);
-                    }
-                }
-            }
+            Self::Split(split) => cut(split, frame, scratch, emit),
         }
     }
 
@@ -176,6 +199,24 @@ impl Work {
             },
             Self::Split(split) => split.to_virtio(),
         }
+    }
+}
+
+/// Hands each segment to `emit`; one that is longer than `scratch` is left out.
+fn cut(split: Split, frame: &[u8], scratch: &mut [u8], mut emit: impl FnMut(&[u8])) {
+    let Some(cutter) = split.cutter(frame) else { return };
+    for index in 0..cutter.count() {
+        if let Some(octets) = cutter.segment(index, scratch) {
+            emit(&scratch[..octets]);
+        }
+    }
+}
+
+/// Length of an IP header without options or extension headers.
+const fn header_octets(version: IpVersion) -> usize {
+    match version {
+        IpVersion::V4 => IPV4_HEADER_OCTETS,
+        IpVersion::V6 => IPV6_HEADER_OCTETS,
     }
 }
 

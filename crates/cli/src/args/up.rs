@@ -128,6 +128,14 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "auto|off", value_parser = values::auto_off, help_heading = "Performance")]
     pub(crate) offload: Option<bool>,
 
+    /// Workers that carry frames, 1 to 16: two threads each [default: 1]
+    ///
+    /// Each flow stays with one of them, so that its frames stay in order. More than one helps where there are processors to spare,
+    /// several flows at once, and peers that send from a port by flow (--source-port hash at their end): datagrams that all come from
+    /// one port all go to one worker.
+    #[arg(long, value_name = "N", value_parser = values::workers, help_heading = "Threads")]
+    pub(crate) workers: Option<u16>,
+
     /// How long a thread polls for more before it sleeps: auto or 0 to 1000000 microseconds [default: auto]
     ///
     /// 0 sleeps at once. auto polls for up to 50 us while frames come in quicker succession than that, and not at all where others want
@@ -137,8 +145,8 @@ pub(crate) struct UpOptions {
 
     /// Processors to pin the threads to, as in 0,1 or 0-3
     ///
-    /// By default they run where the system puts them. One each and in turn: the thread that sends, then the one that receives, of each worker; after the last processor comes the
-    /// first again.
+    /// By default they run where the system puts them. One each and in turn: the thread that sends, then the one that receives, of each
+    /// worker; after the last processor comes the first again.
     #[arg(long, value_name = "CPU-LIST", help_heading = "Threads")]
     pub(crate) affinity: Option<CpuList>,
 }
@@ -170,6 +178,7 @@ impl UpOptions {
             df: self.df.or(lower.df),
             udp_checksum: self.udp_checksum.or(lower.udp_checksum),
             offload: self.offload.or(lower.offload),
+            workers: self.workers.or(lower.workers),
             busy_poll: self.busy_poll.or(lower.busy_poll),
             affinity: self.affinity.or(lower.affinity),
         }

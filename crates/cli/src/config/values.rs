@@ -350,6 +350,16 @@ pub(crate) fn ageing(text: &str) -> Result<Duration, NotAllowed> {
         .ok_or(not_allowed("a number of seconds from 1 to 1000000, or 0 for never"))
 }
 
+/// The most workers: each is two threads, and a tunnel with more of them than processors is slower.
+const MAX_WORKERS: u16 = 16;
+
+/// How many pairs of threads carry frames.
+pub(crate) fn workers(text: &str) -> Result<u16, NotAllowed> {
+    decimal(text)
+        .filter(|count| (1..=MAX_WORKERS).contains(count))
+        .ok_or(not_allowed("a number of workers from 1 to 16"))
+}
+
 /// The largest table of MAC addresses.
 pub(crate) const MAX_MACS: u32 = 1 << 24;
 
@@ -493,6 +503,8 @@ mod tests {
         refused(ageing, &["", "1000001", "-1", "300s", "99999999999999999999"]);
         assert_eq!((max_macs("1"), max_macs("16777216")), (Ok(1), Ok(MAX_MACS)));
         refused(max_macs, &["", "0", "16777217", "+1", "16k"]);
+        assert_eq!((workers("1"), workers("16")), (Ok(1), Ok(16)));
+        refused(workers, &["", "0", "17", "-1", "auto"]);
         assert_eq!((port("1"), port("65535")), (Ok(1), Ok(65535)));
         refused(port, &["", "0", "65536", "+1", " 1", "4789/udp"]);
         assert_eq!((on_off("on"), on_off("off")), (Ok(true), Ok(false)));

@@ -228,11 +228,18 @@ impl UnderlayTx for UdpTx {
                     });
                 }
                 Work::Split(split) => {
-                    for index in 0..split.count(frame.len()) {
-                        let octets = split.segment_length(frame.len(), index);
+                    let Some(cutter) = split.cutter(frame) else {
+                        let frames = split.count(frame.len()) as u64;
+                        targets
+                            .iter()
+                            .for_each(|to| tally.dropped(to.peer, DropReason::BadSuperframe, frames));
+                        continue;
+                    };
+                    for index in 0..cutter.count() {
+                        let octets = cutter.segment_length(index);
                         self.enqueue(octets, &fields, outer.flow_hash, targets, tally, |place| {
                             // The place is as long as the segment.
-                            let _ = split.segment(frame, index, place);
+                            let _ = cutter.segment(index, place);
                         });
                     }
                 }

@@ -1,9 +1,8 @@
 //! One run: frames of one flow, joined as far as they have come.
 
 use vxgate_codec::layers::IpVersion;
-use vxgate_codec::layers::protocol::{TCP, UDP};
 
-use super::shape::{FIN, HEADERS_MAX, PSH, Shape};
+use super::shape::{FIN, PSH, Shape};
 use super::{IP_OCTETS_MAX, UDP_FRAMES_MAX};
 use crate::checksum::{self, add, copy_add, fold};
 use crate::split::{Split, SplitKind};
@@ -20,12 +19,11 @@ pub(super) enum Joined {
     Not,
 }
 
-/// Frames of one flow, joined. The octets stand in a buffer that the caller keeps beside the run.
+/// Frames of one flow, joined. The octets stand in a buffer that the caller keeps beside the run: the first frame, whose headers stay as
+/// they came until the end, and behind it the payloads of the others.
+#[derive(Clone, Copy)]
 pub(super) struct Run {
-    /// Both ports as they stand in the headers: what tells most frames of other flows apart.
-    ports: [u8; 4],
     shape: Shape,
-    flow: u32,
     frames: u16,
     /// Payload octets of each frame but the last.
     segment_octets: u16,
@@ -36,19 +34,14 @@ pub(super) struct Run {
     identification: Option<u16>,
     /// FIN and PSH of the last frame.
     last_flags: u8,
-    /// Sums of what all frames of the run have equal: of the IPv4 header, of L4 and pseudo header.
+    /// Sums of what all frames of the run have equal: of the IPv4 header, of L4 and pseudo header. Known from the second frame on.
     l3_sum: u64,
     l4_sum: u64,
-    mask: &'static [u8; HEADERS_MAX],
-    /// The headers' octets under the mask.
-    template: [u8; HEADERS_MAX],
 }
 
 impl Run {
     pub(super) const EMPTY: Self = Self {
-        ports: [0; 4],
         shape: Shape { kind: SplitKind::Tcp, version: IpVersion::V4, l3: 14, l4: 34, payload: 54 },
-        flow: 0,
         frames: 0,
         segment_octets: 0,
         octets: 0,
@@ -57,102 +50,97 @@ impl Run {
         last_flags: 0,
         l3_sum: 0,
         l4_sum: 0,
-        mask: &[0; HEADERS_MAX],
-        template: [0; HEADERS_MAX],
     };
 
-    pub(super) const fn flow(&self) -> u32 {
-        self.flow
-    }
-
-    /// Makes this the run that `frame` begins; false where a checksum of it is wrong.
-    pub(super) fn begin(&mut self, flow: u32, shape: Shape, frame: &[u8], memory: &mut [u8]) -> bool {
-        let (l3, l4, payload) = (usize::from(shape.l3), usize::from(shape.l4), usize::from(shape.payload));
-        let Some((headers, data)) = frame.split_at_checked(payload) else { return false };
-        self.mask = shape.mask();
-        for ((octet, header), mask) in self.template.iter_mut().zip(headers).zip(self.mask) {
-            *octet = header & mask;
+    /// The run that `frame` begins. Its checksums are looked at when a second one comes: alone it goes out as it came.
+    pub(super) fn begin(shape: Shape, frame: &[u8], memory: &mut [u8]) -> Self {
+        let fields = Fields::of(shape, frame);
+        let counts = shape.version == IpVersion::V4 && frame[usize::from(shape.l3) + 6] & 0x40 == 0;
+        let payload_octets = frame.len() - usize::from(shape.payload);
+        memory[..frame.len()].copy_from_slice(frame);
+        Self {
+            shape,
+            frames: 1,
+            // An IP packet, hence a payload, is no longer than 16 bits can say.
+            segment_octets: payload_octets as u16,
+            octets: frame.len(),
+            sequence: fields.sequence.wrapping_add(payload_octets as u32),
+            identification: counts.then(|| fields.identification.wrapping_add(1)),
+            ..Self::EMPTY
         }
-        let protocol = match shape.kind {
-            SplitKind::Tcp => TCP,
-            SplitKind::Udp => UDP,
-        };
-        let addresses = match shape.version {
-            IpVersion::V4 => l3 + 12..l3 + 20,
-            IpVersion::V6 => l3 + 8..l3 + 40,
-        };
-        self.l3_sum = add(0, &self.template[l3..l4]);
-        self.l4_sum = add(add(u64::from(protocol), &self.template[addresses]), &self.template[l4..payload]);
-        self.ports = [headers[l4], headers[l4 + 1], headers[l4 + 2], headers[l4 + 3]];
-        (self.shape, self.flow) = (shape, flow);
-        (self.frames, self.octets) = (0, payload);
-        let fields = Fields::of(shape, headers);
-        self.identification =
-            (headers[l3 + 6] & 0x40 == 0 && shape.version == IpVersion::V4).then_some(fields.identification);
-        self.sequence = fields.sequence;
-        // The frame is no longer than an IP packet and its Ethernet header, hence its payload than 16 bits.
-        self.segment_octets = data.len() as u16;
-        memory[..payload].copy_from_slice(headers);
-        self.append(&fields, data, memory)
     }
 
-    /// Whether `frame` has this run's headers.
+    /// Whether `frame` has the run's headers.
     #[inline]
-    pub(super) fn matches(&self, frame: &[u8]) -> bool {
-        let l4 = usize::from(self.shape.l4);
-        if frame.get(l4..l4 + 4) != Some(&self.ports[..]) {
-            return false;
-        }
+    pub(super) fn matches(&self, frame: &[u8], memory: &[u8]) -> bool {
         let payload = usize::from(self.shape.payload);
-        let (Some(headers), Some(template), Some(mask)) =
-            (frame.get(..payload), self.template.get(..payload), self.mask.get(..payload))
+        let (Some(headers), Some(first), Some(mask)) =
+            (frame.get(..payload), memory.get(..payload), self.shape.mask().get(..payload))
         else {
             return false;
         };
-        let differ = |octets: &[u8; 8], template: &[u8; 8], mask: &[u8; 8]| {
-            u64::from_ne_bytes(*octets) & u64::from_ne_bytes(*mask) ^ u64::from_ne_bytes(*template)
+        let differ = |octets: &[u8; 8], first: &[u8; 8], mask: &[u8; 8]| {
+            (u64::from_ne_bytes(*octets) ^ u64::from_ne_bytes(*first)) & u64::from_ne_bytes(*mask)
         };
-        let words = headers.as_chunks().0.iter().zip(template.as_chunks().0).zip(mask.as_chunks().0);
-        let difference =
-            words.fold(0, |all, ((octets, template), mask)| all | differ(octets, template, mask));
-        let rest = match (headers.last_chunk(), template.last_chunk(), mask.last_chunk()) {
-            (Some(octets), Some(template), Some(mask)) => differ(octets, template, mask),
+        let words = headers.as_chunks().0.iter().zip(first.as_chunks().0).zip(mask.as_chunks().0);
+        let difference = words.fold(0, |all, ((octets, first), mask)| all | differ(octets, first, mask));
+        let rest = match (headers.last_chunk(), first.last_chunk(), mask.last_chunk()) {
+            (Some(octets), Some(first), Some(mask)) => differ(octets, first, mask),
             _ => 1,
         };
         difference | rest == 0
     }
 
-    /// Appends a frame that [has the run's headers](Run::matches), if it continues the run and its checksums are right.
+    /// Appends a frame that [has the run's headers](Run::matches), if it continues the run and the checksums are right.
     #[inline]
     pub(super) fn join(&mut self, frame: &[u8], memory: &mut [u8]) -> Joined {
-        let Some((headers, data)) = frame.split_at_checked(usize::from(self.shape.payload)) else {
+        let shape = self.shape;
+        let (l3, l4) = (usize::from(shape.l3), usize::from(shape.l4));
+        let Some((headers, data)) = frame.split_at_checked(usize::from(shape.payload)) else {
             return Joined::Not;
         };
-        let fields = Fields::of(self.shape, headers);
-        let continues = match self.shape.kind {
+        let fields = Fields::of(shape, headers);
+        let continues = match shape.kind {
             SplitKind::Tcp => fields.sequence == self.sequence,
-            SplitKind::Udp => {
-                usize::from(fields.length) == frame.len() - usize::from(self.shape.l4)
-                    && fields.checksum != 0
-                    && self.frames < UDP_FRAMES_MAX
-            }
+            SplitKind::Udp => usize::from(fields.length) == frame.len() - l4 && fields.checksum != 0,
         };
         let counts = self.identification.is_none_or(|wanted| fields.identification == wanted);
         let fits = !data.is_empty()
             && data.len() <= usize::from(self.segment_octets)
-            && self.octets + data.len() <= usize::from(self.shape.l3) + IP_OCTETS_MAX;
-        let network_octets = match self.shape.version {
-            IpVersion::V4 => frame.len() - usize::from(self.shape.l3),
-            IpVersion::V6 => frame.len() - usize::from(self.shape.l4),
+            && self.octets + data.len() <= l3 + IP_OCTETS_MAX;
+        let network_octets = match shape.version {
+            IpVersion::V4 => frame.len() - l3,
+            IpVersion::V6 => frame.len() - l4,
         };
         let whole = usize::from(fields.network_length) == network_octets;
-        if !(continues && counts && fits && whole && self.append(&fields, data, memory)) {
+        let joins = continues && counts && fits && whole;
+        if !joins || self.frames == 1 && !self.sum_first(memory) || !self.append(&fields, data, memory) {
             return Joined::Not;
         }
         let ended = data.len() < usize::from(self.segment_octets)
             || fields.flags != 0
-            || self.shape.kind == SplitKind::Udp && self.frames == UDP_FRAMES_MAX;
+            || shape.kind == SplitKind::Udp && self.frames == UDP_FRAMES_MAX;
         if ended { Joined::Ended } else { Joined::Open }
+    }
+
+    /// Sums the first frame: what of its headers all frames have equal, and whether its checksums are right.
+    fn sum_first(&mut self, memory: &[u8]) -> bool {
+        let (l3, l4) = (usize::from(self.shape.l3), usize::from(self.shape.l4));
+        let payload = usize::from(self.shape.payload);
+        let Some((headers, data)) =
+            memory.get(..self.octets).and_then(|frame| frame.split_at_checked(payload))
+        else {
+            return false;
+        };
+        let fields = Fields::of(self.shape, headers);
+        let (protocol, addresses) = self.shape.pseudo_header();
+        let l3_sum = add(0, &headers[l3..l4]);
+        let l4_sum = add(add(u64::from(protocol), &headers[addresses]), &headers[l4..]);
+        // A complement is the negative in one's complement.
+        self.l3_sum = l3_sum + u64::from(!fold(fields.l3_sum()));
+        self.l4_sum = l4_sum + u64::from(!fold(fields.l4_sum()));
+        let l3_is_right = self.shape.version == IpVersion::V6 || fold(l3_sum) == 0xffff;
+        l3_is_right && fold(add(l4_sum + (self.octets - l4) as u64, data)) == 0xffff
     }
 
     /// Copies the payload behind what is there and sums it; what was copied counts only if both checksums are right.
@@ -176,7 +164,7 @@ impl Run {
     }
 
     /// Completes the headers: the run's length in octets and frames, and the work that it needs.
-    pub(super) fn finish(&mut self, memory: &mut [u8]) -> (usize, usize, Work) {
+    pub(super) fn finish(&self, memory: &mut [u8]) -> (usize, usize, Work) {
         if self.frames == 1 {
             return (self.octets, 1, Work::Done);
         }
@@ -186,28 +174,19 @@ impl Run {
             memory[at..at + 2].copy_from_slice(&value.to_be_bytes());
         };
         // `join` keeps the length of the IP packet within 16 bits.
-        let addresses = match shape.version {
+        match shape.version {
             IpVersion::V4 => {
                 put(memory, l3 + 2, (self.octets - l3) as u16);
                 let sum = checksum::ipv4_header(&memory[l3..l4]);
                 put(memory, l3 + 10, sum);
-                l3 + 12..l3 + 20
             }
-            IpVersion::V6 => {
-                put(memory, l3 + 4, (self.octets - l4) as u16);
-                l3 + 8..l3 + 40
-            }
-        };
-        let protocol = match shape.kind {
-            SplitKind::Tcp => {
-                memory[l4 + 13] |= self.last_flags;
-                TCP
-            }
-            SplitKind::Udp => {
-                put(memory, l4 + 4, (self.octets - l4) as u16);
-                UDP
-            }
-        };
+            IpVersion::V6 => put(memory, l3 + 4, (self.octets - l4) as u16),
+        }
+        match shape.kind {
+            SplitKind::Tcp => memory[l4 + 13] |= self.last_flags,
+            SplitKind::Udp => put(memory, l4 + 4, (self.octets - l4) as u16),
+        }
+        let (protocol, addresses) = shape.pseudo_header();
         let seed = fold(checksum::pseudo_header(&memory[addresses], protocol, self.octets - l4));
         let split = Split::joined(
             shape.kind,

@@ -1,5 +1,7 @@
 //! Which frames may be joined, and which octets of their headers must be equal.
 
+use core::ops::Range;
+
 use vxgate_codec::layers::protocol::{TCP, UDP};
 use vxgate_codec::layers::{Fragment, IPV4_HEADER_OCTETS, IPV6_HEADER_OCTETS, Ip, IpVersion, Layers};
 
@@ -7,7 +9,7 @@ use super::IP_OCTETS_MAX;
 use crate::split::{Split, SplitKind};
 
 /// Length of a UDP header, in octets (RFC 768).
-pub(super) const UDP_HEADER_OCTETS: usize = 8;
+const UDP_HEADER_OCTETS: usize = 8;
 
 /// TCP flags (RFC 9293, section 3.1; RFC 3168, section 6.1).
 pub(super) const FIN: u8 = 0x01;
@@ -16,7 +18,7 @@ const ACK: u8 = 0x10;
 const ECE: u8 = 0x40;
 
 /// Room for the longest headers, in octets: two tags, IPv6 without extension headers, TCP with all its options.
-pub(super) const HEADERS_MAX: usize = 128;
+const HEADERS_MAX: usize = 128;
 
 /// The headers of a frame that may be joined with others. Offsets are octets from the start of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +68,23 @@ impl Shape {
         })
     }
 
+    /// Protocol number, and where source and destination address stand.
+    #[inline]
+    pub(super) fn pseudo_header(self) -> (u8, Range<usize>) {
+        let protocol = match self.kind {
+            SplitKind::Tcp => TCP,
+            SplitKind::Udp => UDP,
+        };
+        // The last fields of either header without what follows it.
+        let l4 = usize::from(self.l4);
+        match self.version {
+            IpVersion::V4 => (protocol, l4 - 8..l4),
+            IpVersion::V6 => (protocol, l4 - 32..l4),
+        }
+    }
+
     /// The bits of the headers in which all frames of a run are equal.
+    #[inline]
     pub(super) fn mask(self) -> &'static [u8; HEADERS_MAX] {
         let tags = (usize::from(self.l3) - 14) / 4;
         let version = match self.version {

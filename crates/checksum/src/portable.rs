@@ -1,40 +1,29 @@
-//! The loops. Sums are of words in the machine's own order, and not folded.
-//!
-//! All of it is inlined, so that it is compiled for the instructions that its caller may use.
+//! The sums without an instruction of any one machine. They are of words in the machine's own order, and not folded.
 
-/// Octets that one step of the long loops takes: sixteen 32-bit words for sixteen lanes. Twice and half as many measure
-/// slower.
-const BLOCK: usize = 64;
-
-#[inline(always)]
+/// For many octets: the halves of 64-bit words, each summed without a carry. The compiler makes vectors of that; where it does not,
+/// it still takes eight octets a step.
 pub(crate) fn add(data: &[u8]) -> u64 {
-    let mut lanes = [0_u64; BLOCK / 4];
-    let (blocks, rest) = data.as_chunks::<BLOCK>();
-    for block in blocks {
-        add_block(&mut lanes, block);
+    let (mut low, mut high) = (0, 0);
+    for word in data.as_chunks::<8>().0 {
+        let word = u64::from_ne_bytes(*word);
+        low += word & 0xffff_ffff;
+        high += word >> 32;
     }
-    widen(lanes.iter().sum(), add_short(rest))
+    // Both are below 2^32 times the words of an input, which are far below 2^31.
+    widen(low + high, last_word(data, data.len() % 8))
 }
 
-#[inline(always)]
+/// As [`add`]; both are of one length.
 pub(crate) fn copy_add(from: &[u8], to: &mut [u8]) -> u64 {
-    let mut lanes = [0_u64; BLOCK / 4];
-    let (blocks, rest) = from.as_chunks::<BLOCK>();
-    let (copies, rest_copy) = to.as_chunks_mut::<BLOCK>();
-    for (block, copy) in blocks.iter().zip(copies) {
-        *copy = *block;
-        add_block(&mut lanes, block);
+    let (mut low, mut high) = (0, 0);
+    for (word, copy) in from.as_chunks::<8>().0.iter().zip(to.as_chunks_mut::<8>().0) {
+        *copy = *word;
+        let word = u64::from_ne_bytes(*word);
+        low += word & 0xffff_ffff;
+        high += word >> 32;
     }
-    widen(lanes.iter().sum(), copy_add_short(rest, rest_copy))
-}
-
-/// Lanes without a carry between them are what the compiler turns into vectors. A lane holds 2^32 steps.
-#[inline(always)]
-fn add_block(lanes: &mut [u64; BLOCK / 4], block: &[u8; BLOCK]) {
-    let (words, _) = block.as_chunks::<4>();
-    for (lane, word) in lanes.iter_mut().zip(words) {
-        *lane += u64::from(u32::from_ne_bytes(*word));
-    }
+    copy_last(from, to);
+    widen(low + high, last_word(from, from.len() % 8))
 }
 
 /// For a few octets: 64 bits a step, the carry taken back at once.
@@ -53,12 +42,21 @@ pub(crate) fn copy_add_short(from: &[u8], to: &mut [u8]) -> u64 {
         *copy = *word;
         sum = widen(sum, u64::from_ne_bytes(*word));
     }
-    // A copy of eight octets that overlaps is cheaper than one of as many as are left.
+    copy_last(from, to);
+    widen(sum, last_word(from, rest))
+}
+
+/// Copies the last eight octets: one copy that overlaps is cheaper than as many as there are left to copy.
+#[inline(always)]
+fn copy_last(from: &[u8], to: &mut [u8]) {
     match (from.last_chunk::<8>(), to.last_chunk_mut::<8>()) {
         (Some(word), Some(copy)) => *copy = *word,
-        _ => to.copy_from_slice(from),
+        _ => {
+            for (octet, copy) in from.iter().zip(to) {
+                *copy = *octet;
+            }
+        }
     }
-    widen(sum, last_word(from, rest))
 }
 
 /// The last `octets` (fewer than eight) of `data` as one word, zero behind them. They begin at a multiple of eight.
@@ -80,7 +78,7 @@ fn last_word(data: &[u8], octets: usize) -> u64 {
 
 /// One's complement sum of 64 bits.
 #[inline(always)]
-fn widen(sum: u64, more: u64) -> u64 {
+pub(crate) fn widen(sum: u64, more: u64) -> u64 {
     let (sum, carry) = sum.overflowing_add(more);
     sum + u64::from(carry)
 }
