@@ -279,7 +279,7 @@ fn cpu(rows: &[Row<'_>]) -> Chart {
     };
     let panels = |panels: Vec<Option<Panel>>| panels.into_iter().flatten().collect();
     Chart {
-        title: "What it costs",
+        title: "Processor time",
         note: "Time for which processors of the machine were busy, the load's own included; less is better.",
         key: Some(Key::Bar),
         columns: vec![
@@ -312,7 +312,7 @@ fn bars(
                 told.push(sentence.clone());
                 bars.push(Bar { look: look(plane), figure, text, told: sentence });
             }
-            section.rows.push(PlotRow { label: row.label(), content: bars });
+            section.rows.push(PlotRow { label: row.load_label(), content: bars });
         }
         drawn.push(section);
     }

@@ -21,7 +21,8 @@ pub(crate) fn html(report: &Report) -> String {
 }
 
 fn write(out: &mut String, report: &Report) -> std::fmt::Result {
-    let title = if is_compared(report) { "vxgate and the kernel's vxlan device" } else { "vxgate" };
+    let title =
+        if is_compared(report) { "vxgate and the kernel's vxlan device" } else { "What vxgate carries" };
     let title = Escaped(title);
     write!(
         out,
@@ -122,7 +123,11 @@ fn cell(out: &mut String, cell: Option<&Cell>) -> std::fmt::Result {
 }
 
 fn section(out: &mut String, chart: &Chart, compared: bool) -> std::fmt::Result {
-    writeln!(out, "<section>\n<h2>{}</h2>\n<p class=\"note\">{}</p>", chart.title, chart.note)?;
+    writeln!(
+        out,
+        "<section class=\"chart\">\n<h2>{}</h2>\n<p class=\"note\">{}</p>",
+        chart.title, chart.note
+    )?;
     if let Some(kind) = chart.key {
         let mut keys = vec![(Look::Solid, "vxgate")];
         if compared {

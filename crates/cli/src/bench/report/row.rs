@@ -127,9 +127,20 @@ impl<'a> Row<'a> {
 
     /// What it is called under the heading of its group.
     pub(super) fn label(&self) -> String {
-        let Row { load, measure } = self;
+        let name = self.load_label();
+        match self.measure {
+            Measure::Figure if self.load.unit == Unit::Seconds => name + ", median",
+            Measure::Figure => name,
+            Measure::P99 => name + ", p99",
+            Measure::P999 => name + ", p99.9",
+        }
+    }
+
+    /// What its load is called there.
+    pub(super) fn load_label(&self) -> String {
+        let load = self.load;
         let flows = Count(load.flows as u64, "flow");
-        let label = match (load.kind, load.payload_octets) {
+        match (load.kind, load.payload_octets) {
             (LoadKind::Tcp, _) => Count(load.flows as u64, "stream").to_string(),
             (LoadKind::UdpFlat | LoadKind::UdpLossless, Some(octets)) => format!("{octets} octets, {flows}"),
             (LoadKind::UdpFlat | LoadKind::UdpLossless, None) => load.title.clone(),
@@ -137,12 +148,6 @@ impl<'a> Row<'a> {
             (LoadKind::RoundTripIdle, _) => "idle".to_owned(),
             (LoadKind::RoundTripLoaded, _) => "beside TCP".to_owned(),
             (LoadKind::Connections, _) => format!("{} at once", load.flows),
-        };
-        match measure {
-            Measure::Figure if load.unit == Unit::Seconds => label + ", median",
-            Measure::Figure => label,
-            Measure::P99 => label + ", p99",
-            Measure::P999 => label + ", p99.9",
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::row::{Plane, Row, Standing, is_compared, main_rows, rounds_missing};
 use super::units::{Digits, Figure};
-use crate::bench::model::{LinkMode, LoadKind, Report, Unit};
+use crate::bench::model::{LinkMode, LoadKind, Report};
 use crate::print::units::Count;
 
 /// What came of it, in a sentence or two.
@@ -11,7 +11,10 @@ pub(super) fn summary(report: &Report) -> String {
     if rows.is_empty() {
         return "Nothing was measured.".to_owned();
     }
-    let clauses: Vec<String> = headline_rows(&rows).into_iter().filter_map(clause).collect();
+    let mut clauses: Vec<String> = headline_rows(&rows).into_iter().filter_map(clause).collect();
+    if let Some(first) = clauses.first_mut().filter(|_| is_compared(report)) {
+        first.push_str(" as the kernel's vxlan device");
+    }
     let mut sentences = Vec::new();
     if !clauses.is_empty() {
         sentences.push(format!("vxgate {}.", enumerated(&clauses)));
@@ -23,43 +26,59 @@ pub(super) fn summary(report: &Report) -> String {
     sentences.join(" ")
 }
 
-/// The loads that tell most: one TCP stream, the smallest datagrams, an undisturbed round trip, connections.
+/// The loads that tell most: one TCP stream, the smallest datagrams, an undisturbed round trip, connections; without
+/// them the first there is.
 fn headline_rows<'a>(rows: &[Row<'a>]) -> Vec<Row<'a>> {
     let kinds = [LoadKind::Tcp, LoadKind::UdpFlat, LoadKind::RoundTripIdle, LoadKind::Connections];
+    let measured = || rows.iter().filter(|row| row.figure(Plane::Vxgate).is_some());
     let smallest = |kind| {
-        let of_kind = rows.iter().filter(|row| row.load.kind == kind && row.figure(Plane::Vxgate).is_some());
+        let of_kind = measured().filter(|row| row.load.kind == kind);
         of_kind.min_by_key(|row| (row.load.payload_octets, row.load.flows)).copied()
     };
-    kinds.into_iter().filter_map(smallest).collect()
+    let headline: Vec<_> = kinds.into_iter().filter_map(smallest).collect();
+    if headline.is_empty() { measured().take(1).copied().collect() } else { headline }
 }
 
 fn clause(row: Row<'_>) -> Option<String> {
     let load = row.load;
-    let streams =
-        if load.flows == 1 { "one TCP stream".to_owned() } else { format!("{} TCP streams", load.flows) };
-    let octets = load.payload_octets.map_or_else(String::new, |octets| format!(" of {octets} octets"));
-    if let Some(ratio) = row.ratio() {
-        let times = Digits(ratio.middle);
-        Some(match load.kind {
-            LoadKind::Tcp => {
-                format!("carries {times} times as much in {streams} as the kernel's vxlan device")
+    let (times, figure) = match row.ratio() {
+        Some(ratio) => (Some(Digits(ratio.middle)), String::new()),
+        None => (None, format!("{:#}", Figure(load.unit, row.figure(Plane::Vxgate)?.middle))),
+    };
+    Some(match load.kind {
+        LoadKind::Tcp => {
+            let streams = if load.flows == 1 {
+                "one TCP stream".to_owned()
+            } else {
+                format!("{} TCP streams", load.flows)
+            };
+            match times {
+                Some(times) => format!("carries {times} times as much in {streams}"),
+                None => format!("carries {figure} in {streams}"),
             }
-            LoadKind::RoundTripIdle => format!("takes {times} times as long for a round trip"),
-            LoadKind::Connections => format!("carries {times} times as many TCP connections a second"),
-            LoadKind::UdpFlat | LoadKind::UdpLossless | LoadKind::Imix | LoadKind::RoundTripLoaded => {
-                format!("delivers {times} times as many UDP datagrams{octets}")
+        }
+        LoadKind::UdpFlat | LoadKind::UdpLossless | LoadKind::Imix => {
+            let datagrams = match load.payload_octets {
+                Some(octets) => format!("UDP datagrams of {octets} octets"),
+                None => "UDP datagrams".to_owned(),
+            };
+            match times {
+                Some(times) => format!("delivers {times} times as many {datagrams}"),
+                None => format!("delivers {figure} of {datagrams}"),
             }
-        })
-    } else {
-        let figure = row.figure(Plane::Vxgate)?;
-        let text = format!("{:#}", Figure(load.unit, figure.middle));
-        Some(match load.unit {
-            Unit::BitsPerSecond => format!("carries {text} in {streams}"),
-            Unit::FramesPerSecond => format!("delivers {text} of UDP datagrams{octets}"),
-            Unit::Seconds => format!("takes {text} for a round trip"),
-            Unit::ConnectionsPerSecond => format!("carries {text} TCP connections"),
-        })
-    }
+        }
+        LoadKind::RoundTripIdle | LoadKind::RoundTripLoaded => {
+            let beside = if load.kind == LoadKind::RoundTripLoaded { " beside a TCP stream" } else { "" };
+            match times {
+                Some(times) => format!("takes {times} times as long for a round trip{beside}"),
+                None => format!("takes {figure} for a round trip{beside}"),
+            }
+        }
+        LoadKind::Connections => match times {
+            Some(times) => format!("carries {times} times as many TCP connections a second"),
+            None => format!("carries {figure} of TCP connections"),
+        },
+    })
 }
 
 /// How many loads are on which side.

@@ -16,7 +16,7 @@ const MOST: f64 = 1e30;
 /// How much further than its figures a logarithmic axis reaches at each end, at least and as a part of its length:
 /// marks and their labels lie on neither end.
 const MARGIN: f64 = 1.15;
-const MARGIN_PART: f64 = 0.1;
+const MARGIN_PART: f64 = 0.13;
 
 /// A scale with its ticks and its title.
 #[derive(Clone, Debug, PartialEq)]

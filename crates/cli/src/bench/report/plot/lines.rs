@@ -1,7 +1,7 @@
 //! Lines over an axis.
 
 use super::axis::BELOW;
-use super::svg::{Anchor, Svg, text_width};
+use super::svg::{Anchor, Place, Svg, text_width};
 use super::{Axis, Caption, Look, Spread, WIDTH};
 
 /// Units of the height.
@@ -11,6 +11,11 @@ const TOP: f64 = 28.0;
 
 /// Marks that are closer than this across share the room for their labels.
 const LABEL_ROOM: f64 = 40.0;
+/// From the middle of a mark to that of its label.
+const LABEL_AWAY: f64 = 13.0;
+/// Half the height of a label, and of a mark.
+const LABEL_HALF: f64 = 5.0;
+const MARK: f64 = 5.0;
 
 /// Lines, each a series of figures over another figure.
 #[derive(Clone, Debug)]
@@ -96,18 +101,50 @@ impl Lines {
         for (look, at, mark) in &marks {
             svg.mark(*look, *at, &mark.told);
         }
+        let mut taken: Vec<Area> = marks.iter().map(|(_, at, _)| Area::around(*at, MARK, MARK)).collect();
         for (index, (_, at, mark)) in marks.iter().enumerate() {
-            // Where two are at one place across, the upper has its label above and the lower below.
+            // Of two at one place across, the upper has its label above and the lower below, where there is room.
             let others = marks.iter().enumerate().filter(|(other, _)| *other != index);
             let mut beside = others.filter(|(_, (_, other, _))| (other.0 - at.0).abs() < LABEL_ROOM);
             let is_lower = beside.any(|(other, (_, place, _))| (place.1, other) < (at.1, index));
-            let label_y = if is_lower { at.1 + 18.0 } else { at.1 - 9.0 };
+            let (above, below) = (at.1 - LABEL_AWAY, at.1 + LABEL_AWAY);
             let half = text_width(&mark.label) / 2.0;
-            let label_x = at.0.clamp(left + half, WIDTH - half);
-            if label_y < bottom - 2.0 && label_y > top - 10.0 {
-                svg.text("value", Anchor::Middle, (label_x, label_y), &mark.label);
+            let across = at.0.clamp(left + half, WIDTH - half);
+            let places = if is_lower { [below, above] } else { [above, below] };
+            let boxes = places.map(|middle| Area::around((across, middle), half, LABEL_HALF));
+            let free = |area: &&Area| {
+                area.bottom <= bottom
+                    && area.top >= top - 20.0
+                    && !taken.iter().any(|other| other.meets(area))
+            };
+            if let Some(area) = boxes.iter().find(free).copied() {
+                svg.text("value", Anchor::Middle, (across, area.bottom - 1.0), &mark.label);
+                taken.push(area);
             }
         }
         drawn.then(|| svg.close())
+    }
+}
+
+/// A part of the drawing where something stands.
+#[derive(Clone, Copy)]
+struct Area {
+    left: f64,
+    top: f64,
+    right: f64,
+    bottom: f64,
+}
+
+impl Area {
+    fn around(middle: Place, half_width: f64, half_height: f64) -> Area {
+        let (x, y) = middle;
+        Area { left: x - half_width, top: y - half_height, right: x + half_width, bottom: y + half_height }
+    }
+
+    fn meets(&self, other: &Area) -> bool {
+        self.left < other.right
+            && other.left < self.right
+            && self.top < other.bottom
+            && other.top < self.bottom
     }
 }
