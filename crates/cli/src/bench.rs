@@ -131,7 +131,7 @@ fn new_report(args: &BenchArgs) -> Report {
     #[expect(clippy::disallowed_methods, reason = "the report says when it was made")]
     let started = SystemTime::now();
     Report {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: concat!("vxgate ", env!("CARGO_PKG_VERSION")).to_owned(),
         command: command_line(env::args().skip(1)),
         started: date::rfc3339(started),
         kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),

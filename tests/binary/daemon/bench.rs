@@ -20,6 +20,13 @@ fn bench(args: &str) -> Command {
     marked(command)
 }
 
+/// The binary with an option alone.
+fn command_of(option: &str) -> Command {
+    let mut command = Command::new(VXGATE);
+    command.arg(option);
+    command
+}
+
 fn keys(value: &Value) -> Vec<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()
 }
@@ -66,6 +73,8 @@ fn a_short_run_measures_both_data_planes() {
         );
         assert_eq!((&report["link"], &report["rounds"]), (&"superframes".into(), &1.into()));
         assert_eq!(report["command"], format!("vxgate bench {line}"));
+        let version = Ended::of(command_of("--version")).stdout;
+        assert_eq!(report["version"], version.trim_end());
         let resident = report["resident_octets"].as_u64().unwrap();
         assert!((1 << 20..256 << 20).contains(&resident), "{resident}");
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 /// A whole run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    /// Version of vxgate: what `vxgate --version` prints behind the name.
+    /// Version of vxgate, as `vxgate --version` prints it.
     pub(crate) version: String,
     /// The command that was given, to repeat it.
     pub(crate) command: String,
