@@ -73,7 +73,7 @@ fn sleeps(daemon: &Daemon, name: &str) -> u64 {
 #[track_caller]
 fn all_have_worked(daemon: &Daemon, workers: usize) {
     for worker in 1..workers {
-        for name in [format!("vxgate-in-{worker}"), format!("vxgate-out-{worker}")] {
+        for name in [format!("vxgate-{worker}"), format!("vxgate-{worker}-out")] {
             // An idle one wakes up once a second at most.
             assert!(eventually(PATIENCE, || sleeps(daemon, &name) > 40), "{name}: {}", sleeps(daemon, &name));
         }
@@ -89,7 +89,7 @@ fn flows_keep_their_order_with_a_kernel_peer() {
         let ground = Ground::with_gate();
         for workers in [2, 4] {
             // Polling would hide who sleeps.
-            let line = format!("{UP} --workers {workers} --source-port hash --busy-poll 0");
+            let line = format!("{UP} --workers {workers} --threads 2 --source-port hash --busy-poll 0");
             let daemon = ground.up(&line);
             assert!(ground.answers());
             flows_keep_their_order(&ground.you, &ground.gate, GATE_INNER);
