@@ -114,9 +114,14 @@ impl Bench {
         remote(self.family, number)
     }
 
-    /// Hands frames to the device under test as the host's stack would, and answers the datagrams that left for it.
+    /// Hands frames to the device under test as the host's stack would, and answers the datagrams that left for it, in the order
+    /// of the frames: those of one flow leave in that order, others may pass each other.
     pub(crate) fn emit(&self, frames: &[Vec<u8>]) -> Vec<Datagram> {
-        self.emit_raw(frames).iter().filter_map(|frame| Datagram::parse(frame)).filter(is_subject).collect()
+        let sent = self.emit_raw(frames);
+        let parsed = sent.iter().filter_map(|frame| Datagram::parse(frame));
+        let mut datagrams: Vec<Datagram> = parsed.filter(is_subject).collect();
+        datagrams.sort_by_key(|datagram| frames.iter().position(|frame| *frame == datagram.inner));
+        datagrams
     }
 
     /// To which remotes, in ascending order, one frame goes.
