@@ -112,7 +112,7 @@ fn flows_keep_their_order_between_two_tunnels_whatever_else_passes() {
             return;
         }
         let ground = Ground::lay();
-        let here = ground.up(&format!("{UP} --workers 3 --source-port hash --busy-poll 0"));
+        let here = ground.up(&format!("{UP} --workers 3 --threads 2 --source-port hash --busy-poll 0"));
         let there = format!(
             "up --dev there --local {GATE} --address {GATE_INNER}/9 --peer 172.21.0.100 --workers 2 --source-port hash"
         );
