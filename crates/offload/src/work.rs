@@ -75,10 +75,11 @@ impl Work {
             }
             Some(at)
         };
-        let kind = match header.gso_type & !VirtioNetHeader::GSO_ECN {
+        let (kind, version) = match header.gso_type & !VirtioNetHeader::GSO_ECN {
             VirtioNetHeader::GSO_NONE => return Ok(checksum.map_or(Self::Done, Self::Checksum)),
-            VirtioNetHeader::GSO_TCPV4 | VirtioNetHeader::GSO_TCPV6 => SplitKind::Tcp,
-            VirtioNetHeader::GSO_UDP_L4 => SplitKind::Udp,
+            VirtioNetHeader::GSO_TCPV4 => (SplitKind::Tcp, Some(IpVersion::V4)),
+            VirtioNetHeader::GSO_TCPV6 => (SplitKind::Tcp, Some(IpVersion::V6)),
+            VirtioNetHeader::GSO_UDP_L4 => (SplitKind::Udp, None),
             _ => return Err(WorkError::UnknownGso),
         };
         if header.segment_octets == 0 {
@@ -91,7 +92,9 @@ impl Work {
             return Err(WorkError::TooLong);
         }
         let split = Split::new(kind, &layers, frame, header.segment_octets)
-            .filter(|split| split.checksum_at() == at)
+            .filter(|split| {
+                split.checksum_at() == at && version.is_none_or(|version| split.version == version)
+            })
             .ok_or(WorkError::NotThatTransport)?;
         Ok(if split.count(frame.len()) > 1 { Self::Split(split) } else { Self::Checksum(at) })
     }

@@ -18,10 +18,14 @@ struct Flow {
 }
 
 /// Reads octet by octet; past the end all are zero.
-struct Octets<'a>(&'a [u8]);
+pub(crate) struct Octets<'a>(pub(crate) &'a [u8]);
 
 impl Octets<'_> {
-    fn take(&mut self) -> u8 {
+    pub(crate) fn take_u16(&mut self) -> u16 {
+        u16::from_le_bytes([self.take(), self.take()])
+    }
+
+    pub(crate) fn take(&mut self) -> u8 {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         *first

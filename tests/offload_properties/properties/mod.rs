@@ -5,3 +5,4 @@
 pub(crate) mod coalesce;
 pub(crate) mod frames;
 pub(crate) mod script;
+pub(crate) mod split;
