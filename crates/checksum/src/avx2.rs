@@ -4,6 +4,7 @@ use std::arch::x86_64::{
     __m256i, _mm256_add_epi64, _mm256_and_si256, _mm256_extract_epi64, _mm256_loadu_si256,
     _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_srli_epi64, _mm256_storeu_si256,
 };
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use crate::portable::{add_short, copy_add_short, widen};
 
@@ -32,6 +33,8 @@ pub(crate) fn copy_add(from: &[u8], to: &mut [u8]) -> u64 {
     let (blocks, rest) = from.as_chunks::<BLOCK>();
     let (copies, rest_copy) = to.as_chunks_mut::<BLOCK>();
     for (block, copy) in blocks.iter().zip(copies) {
+        // Without it the compiler takes the stores for a copy of its own, and makes two passes of one.
+        compiler_fence(Ordering::SeqCst);
         let vectors = block.as_chunks().0.iter().zip(copy.as_chunks_mut().0);
         for (lanes, (vector, copy)) in lanes.iter_mut().zip(vectors) {
             let vector = load(vector);

@@ -144,7 +144,7 @@ impl UpConfig {
             udp_checksum: options.udp_checksum.unwrap_or(true),
             offload: options.offload.unwrap_or(true),
             workers: options.workers.unwrap_or(1),
-            threads: options.threads.unwrap_or(Threads::Auto),
+            threads: options.threads.unwrap_or(Threads::Two),
             busy_poll: options.busy_poll.unwrap_or(BusyPoll::Auto),
             affinity: options.affinity,
             notices: Vec::new(),

@@ -13,12 +13,13 @@
 //!                                                     └──── more ─┘
 //! ```
 //!
-//! Most loads are heavy one way and light the other: a stream and its acknowledgements. A thread for each direction is then
-//! woken for each acknowledgement, and a wake-up costs more than the frame, on both sides of it; one thread that is awake
-//! anyway takes it along. Measured (docs/performance.md): TCP gains a quarter to a half. Where both directions have more than a batch
-//! queued, turn after turn, one thread is not enough: it hands the way out to the second thread, which gives it back when
-//! nothing is queued there. Only one thread has a direction at any time, and each turn ends with a flush, so that nothing is
-//! reordered by the handover. [`SecondThread`] says whether, and when, there is a second thread at work.
+//! By default each direction has its own thread: the drawing then lacks the arrows between the two. Most loads are heavy one
+//! way and light the other, a stream and its acknowledgements, and a thread for each direction is woken for each
+//! acknowledgement, which costs both sides of the wake-up more than the frame. Where processors are short, one thread that is
+//! awake anyway does better; where one is idle, two do (docs/performance.md has both). On demand, a worker has one thread until both
+//! directions have more than a batch queued, turn after turn; then it hands the way out to the second thread, which gives it
+//! back when nothing is queued there. Only one thread has a direction at any time, and each turn ends with a flush, so that
+//! nothing is reordered by the handover. [`SecondThread`] says which.
 //!
 //! Where there are several workers, the first one owns the segment, and learns what the others report over a bounded channel;
 //! those load what it has published after each batch that they read, as the way out does.
@@ -56,10 +57,10 @@ use crate::underlay::UnderlayTx;
 pub enum SecondThread {
     /// One thread carries both directions.
     Never,
-    /// A second one takes over the way out while both directions are busy; the default.
-    #[default]
+    /// A second one takes over the way out while both directions are busy.
     OnDemand,
-    /// Each direction has its own thread.
+    /// Each direction has its own thread; the default.
+    #[default]
     Always,
 }
 

@@ -91,7 +91,8 @@ fn frames_pass_with_one_thread_and_with_two_and_it_is_shown() {
             return;
         }
         let ground = Ground::with_gate();
-        for (option, shown, threads) in [("", "auto", 2), ("--threads 1", "1", 1), ("--threads 2", "2", 2)] {
+        for (option, shown, threads) in [("", "2", 2), ("--threads 1", "1", 1), ("--threads auto", "auto", 2)]
+        {
             let daemon = ground.up(&format!("{UP} {option}"));
             assert!(ground.answers(), "{option}");
             assert_eq!(ground.show()["threads"], shown);

@@ -89,7 +89,7 @@ fn flows_keep_their_order_with_a_kernel_peer() {
         let ground = Ground::with_gate();
         for workers in [2, 4] {
             // Polling would hide who sleeps.
-            let line = format!("{UP} --workers {workers} --threads 2 --source-port hash --busy-poll 0");
+            let line = format!("{UP} --workers {workers} --source-port hash --busy-poll 0");
             let daemon = ground.up(&line);
             assert!(ground.answers());
             flows_keep_their_order(&ground.you, &ground.gate, GATE_INNER);
@@ -112,7 +112,7 @@ fn flows_keep_their_order_between_two_tunnels_whatever_else_passes() {
             return;
         }
         let ground = Ground::lay();
-        let here = ground.up(&format!("{UP} --workers 3 --threads 2 --source-port hash --busy-poll 0"));
+        let here = ground.up(&format!("{UP} --workers 3 --source-port hash --busy-poll 0"));
         let there = format!(
             "up --dev there --local {GATE} --address {GATE_INNER}/9 --peer 172.21.0.100 --workers 2 --source-port hash"
         );

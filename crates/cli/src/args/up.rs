@@ -136,10 +136,10 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "N", value_parser = values::workers, help_heading = "Threads")]
     pub(crate) workers: Option<u16>,
 
-    /// Threads of each worker: auto, 1 or 2 [default: auto]
+    /// Threads of each worker: auto, 1 or 2 [default: 2]
     ///
-    /// 1 carries both directions in one thread, 2 gives each its own. auto is one, which a second joins while both
-    /// directions are busy: most loads are heavy one way, and waking a thread for each acknowledgement costs more than carrying it.
+    /// 2 gives each direction its own, 1 carries both in one thread. auto is one, which a second joins while both
+    /// directions are busy: it serves better where processors are short, and answers a lone request sooner.
     #[arg(long, value_name = "auto|1|2", help_heading = "Threads")]
     pub(crate) threads: Option<Threads>,
 
