@@ -15,7 +15,7 @@ use vxgate_codec::{MacAddr, Vni};
 use vxgate_core::{DropReason, EntryState, Event, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{
     Device, Direction, Faults, FaultyPort, Forwarder, Frame, MemoryPort, MemoryUnderlay, OuterPolicy,
-    OverlayEnd, PcapPort, Port, PortRx, PortTx, UnderlayEnd,
+    OverlayEnd, PcapPort, Port, PortRx, PortTx, UnderlayEnd, WorkerOptions,
 };
 use vxgate_sys::eventfd::EventFd;
 use vxgate_testbed::{eventually, now, wait_for};
@@ -377,6 +377,136 @@ fn who_stops_the_forwarder_is_not_called_back() {
     let names: Vec<_> = news.try_iter().flatten().collect();
     assert_eq!(names.len(), 2, "{names:?}");
     assert!(names.iter().all(|name| name.starts_with("vxgate-")), "{names:?}");
+}
+
+/// A forwarder of several workers over memory, with the ends of each.
+struct Workers {
+    forwarder: Forwarder,
+    ends: Vec<(OverlayEnd, UnderlayEnd)>,
+}
+
+impl Workers {
+    fn start(peers: &[IpAddr], workers: usize) -> Workers {
+        let (mut pairs, mut ends) = (Vec::new(), Vec::new());
+        for _ in 0..workers {
+            let (port, overlay) = MemoryPort::new(device(MAC_A), 256).expect("descriptors");
+            let (underlay, network) = MemoryUnderlay::new(256).expect("descriptors");
+            pairs.push((port, underlay));
+            ends.push((overlay, network));
+        }
+        let (policy, options) = (OuterPolicy::default(), WorkerOptions::default());
+        let forwarder = Forwarder::spawn_pairs(segment(MAC_A, peers), pairs, policy, &options);
+        Workers { forwarder: forwarder.expect("threads"), ends }
+    }
+
+    /// A frame from `source` behind `peer` that comes by this worker: what reaches the host there.
+    fn receive(&self, worker: usize, peer: IpAddr, source: MacAddr) -> Vec<u8> {
+        let (overlay, network) = &self.ends[worker];
+        let datagram = [&[8, 0, 0, 0, 0, 0, 10, 0][..], &frame(MAC_A, source, 0)].concat();
+        assert!(network.send(peer, &datagram));
+        overlay.recv_within(PATIENCE).expect("waiting works").expect("a frame").to_vec()
+    }
+
+    /// Whether a frame to `destination` goes to these remotes by this worker, and the next one, too: nothing else was sent.
+    fn sends(&self, worker: usize, destination: MacAddr, remotes: &[IpAddr]) -> bool {
+        let (overlay, network) = &self.ends[worker];
+        assert!(overlay.send(&frame(destination, MAC_A, 0)));
+        let next = || network.recv_within(PATIENCE).expect("waiting works").expect("a datagram").0.ip();
+        remotes.iter().all(|remote| next() == *remote)
+    }
+
+    fn event(&self) -> Option<Event> {
+        wait_for(PATIENCE, || self.forwarder.poll_event())
+    }
+}
+
+const C: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 3));
+
+fn station(number: u8) -> MacAddr {
+    MacAddr::new([2, 0, 0, 0, 1, number])
+}
+
+#[test]
+fn what_one_worker_receives_every_worker_knows() {
+    let workers = Workers::start(&[B, C], 3);
+    for worker in 0..3 {
+        let own = station(worker as u8);
+        assert_eq!(workers.receive(worker, B, own), frame(MAC_A, own, 0));
+        assert_eq!(workers.event(), Some(Event::Learned { mac: own, dst: B }));
+        for other in 0..3 {
+            assert!(workers.sends(other, own, &[B]), "learned by {worker}, asked of {other}");
+        }
+    }
+    // It moves, whichever worker sees it there.
+    for (worker, to, from) in [(2, C, B), (0, B, C), (1, C, B)] {
+        workers.receive(worker, to, station(0));
+        assert_eq!(workers.event(), Some(Event::Moved { mac: station(0), from, to }));
+        assert!((0..3).all(|other| workers.sends(other, station(0), &[to])));
+    }
+    let control = workers.forwarder.control();
+    let macs = control.with(|segment, _| segment.peers().map(|peer| peer.macs).collect::<Vec<_>>());
+    assert_eq!(macs, Ok(vec![2, 1]));
+    let counters = workers.forwarder.counters();
+    workers.forwarder.stop().expect("a clean end");
+    let counts = counters.snapshot();
+    assert_eq!((counts.learned, counts.moved, counts.delivered.frames, counts.sent.frames), (3, 3, 6, 18));
+    assert!(counts.is_balanced(), "{counts:?}");
+}
+
+#[test]
+fn what_control_changes_is_in_force_with_every_worker_when_it_returns() {
+    let workers = Workers::start(&[B], 3);
+    let control = workers.forwarder.control();
+    let counters = workers.forwarder.counters();
+    let strangers = || counters.snapshot().underlay_drops[DropReason::Stranger.index()];
+    let datagram = [&[8, 0, 0, 0, 0, 0, 10, 0][..], &frame(MAC_A, MAC_B, 0)].concat();
+    for round in 0..30 {
+        control
+            .with(|segment, now| segment.peer_add(Remote::new(C), now))
+            .expect("running")
+            .expect("no peer yet");
+        for worker in 0..3 {
+            workers.receive(worker, C, MAC_B);
+            assert!(workers.sends(worker, MacAddr::BROADCAST, &[B, C]));
+        }
+        control.with(|segment, _| segment.peer_del(C)).expect("running").expect("the peer from above");
+        for worker in 0..3 {
+            assert!(workers.ends[worker].1.send(C, &datagram));
+            assert!(workers.sends(worker, MacAddr::BROADCAST, &[B]));
+        }
+        assert!(eventually(PATIENCE, || strangers() == (round + 1) * 3), "{} of {round}", strangers());
+    }
+    workers.forwarder.stop().expect("a clean end");
+    assert!(counters.snapshot().is_balanced());
+}
+
+#[test]
+fn a_worker_that_fails_takes_all_others_along() {
+    let pairs: Vec<_> = (0..3)
+        .map(|_| {
+            let (underlay, _network) = MemoryUnderlay::new(8).expect("descriptors");
+            (Broken(EventFd::new().expect("a descriptor")), underlay)
+        })
+        .collect();
+    let (policy, options) = (OuterPolicy::default(), WorkerOptions::default());
+    let forwarder = Forwarder::spawn_pairs(segment(MAC_A, &[B]), pairs, policy, &options).expect("threads");
+    assert!(eventually(PATIENCE, || forwarder.is_stopping()));
+    let error = forwarder.stop().expect_err("the port is broken");
+    assert_eq!(error.direction, Direction::Egress);
+}
+
+#[test]
+fn without_a_worker_or_a_processor_nothing_starts() {
+    let policy = OuterPolicy::default();
+    let spawn = |pairs: Vec<(MemoryPort, MemoryUnderlay)>, options: &WorkerOptions| {
+        Forwarder::spawn_pairs(segment(MAC_A, &[B]), pairs, policy, options).err().map(|error| error.kind())
+    };
+    let invalid = Some(io::ErrorKind::InvalidInput);
+    assert_eq!(spawn(Vec::new(), &WorkerOptions::default()), invalid);
+    let (port, _overlay) = MemoryPort::new(device(MAC_A), 8).expect("descriptors");
+    let (underlay, _network) = MemoryUnderlay::new(8).expect("descriptors");
+    let nowhere = WorkerOptions { affinity: vec![usize::MAX], ..WorkerOptions::default() };
+    assert_eq!(spawn(vec![(port, underlay)], &nowhere), invalid);
 }
 
 fn carry_to(from: &Vtep, network: &UnderlayEnd) {

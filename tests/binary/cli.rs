@@ -102,6 +102,11 @@ fn a_wrong_command_line_exits_with_2_and_a_line_that_names_the_argument_and_what
         ("up --tos 1", "vxgate: up: --tos \"1\": a TOS is inherit or a multiple of 4 from 0 to 252"),
         ("up --df on", "vxgate: up: --df \"on\": set, unset or inherit"),
         ("up --udp-checksum 1", "vxgate: up: --udp-checksum \"1\": on or off"),
+        ("up --workers 17", "vxgate: up: --workers \"17\": a number of workers from 1 to 16"),
+        (
+            "up --workers 2 --source-port hash:50000-50000",
+            "vxgate: up: --workers: 2 workers need as many source ports, and the range has 1",
+        ),
         (
             "up --busy-poll 50us",
             "vxgate: up: --busy-poll \"50us\": auto or a number of microseconds from 0 to 1000000",

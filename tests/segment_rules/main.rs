@@ -4,3 +4,4 @@
 mod bench;
 mod control;
 mod frames;
+mod workers;

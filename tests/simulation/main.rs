@@ -8,7 +8,7 @@ mod vtep;
 mod world;
 
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use vxgate_codec::{MacAddr, ReservedBits, Vni};
@@ -193,10 +193,19 @@ fn vtep_block() -> vxgate_core::Prefix {
 
 #[test]
 fn four_vteps_agree_with_four_naive_bridges_on_everything_after_every_step() {
+    agree(1, SEEDS);
+}
+
+#[test]
+fn however_many_workers_carry_the_frames_the_bridge_is_the_same() {
+    agree(3, SEEDS);
+}
+
+fn agree(workers: usize, seeds: std::ops::Range<u64>) {
     let mut totals = [0_u64; 8];
-    for seed in SEEDS {
+    for seed in seeds {
         let mut random = Random::new(seed);
-        let mut world = World::new(VTEPS, config);
+        let mut world = World::new(VTEPS, workers, config);
         for vtep in 0..VTEPS {
             for peer in (0..VTEPS).filter(|peer| *peer != vtep) {
                 let vtep = &mut world.vteps[vtep];
@@ -212,13 +221,11 @@ fn four_vteps_agree_with_four_naive_bridges_on_everything_after_every_step() {
                 step(&mut world, &mut random);
                 world.check();
             }));
-            if let Err(panic) = run {
-                println!("seed {seed}, step {number}, {:?}", world.now);
-                resume_unwind(panic);
-            }
+            // What disagreed is told above this.
+            assert!(run.is_ok(), "{workers} workers, seed {seed}, step {number}, {:?}", world.now);
         }
         for vtep in &world.vteps {
-            let counts = vtep.segment.counters().snapshot();
+            let counts = vtep.segment.all_counters().snapshot();
             let (learned, moved, aged) = (counts.learned, counts.moved, counts.aged);
             let (refused_macs, refused_peers) = (counts.refused_macs, counts.refused_peers);
             let drops = counts.underlay_drops.iter().filter(|count| **count > 0).count() as u64;
@@ -241,7 +248,7 @@ fn four_vteps_agree_with_four_naive_bridges_on_everything_after_every_step() {
 fn an_outage_and_an_hour_of_ageing_end_as_they_began() {
     const STATIONS: u64 = 6;
     let config = |number| SegmentConfig { own_mac: station(100 + number as u64), ..SegmentConfig::default() };
-    let mut world = World::new(3, config);
+    let mut world = World::new(3, 1, config);
     for vtep in 0..3 {
         for peer in (0..3).filter(|peer| *peer != vtep) {
             let (vtep, remote) = (&mut world.vteps[vtep], Remote::new(vtep_addr(peer)));

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use vxgate_codec::{MacAddr, Vni, vxlan};
 use vxgate_core::{
     DropReason, EntryState, Event, OverlayHalf, OverlayVerdict, PageCursor, PeerId, Remote, Segment,
-    SegmentConfig, Timestamp, UnderlayVerdict,
+    SegmentConfig, Timestamp, UnderlayHalf, UnderlayVerdict,
 };
 
 use crate::reference::Reference;
@@ -15,6 +15,9 @@ pub(crate) struct Vtep {
     pub(crate) addr: IpAddr,
     pub(crate) segment: Segment,
     overlay: OverlayHalf,
+    /// The workers beside the segment's own, and how many frames found their worker so far: they take turns.
+    workers: Vec<(OverlayHalf, UnderlayHalf)>,
+    turns: usize,
     pub(crate) reference: Reference,
     /// Whether the underlay carries anything from and to it.
     pub(crate) is_up: bool,
@@ -29,11 +32,18 @@ pub(crate) struct Datagram {
 }
 
 impl Vtep {
-    pub(crate) fn new(addr: IpAddr, config: SegmentConfig) -> Vtep {
+    pub(crate) fn new(addr: IpAddr, config: SegmentConfig, workers: usize) -> Vtep {
         let reference = Reference::new(&config);
-        let segment = Segment::new(config);
+        let mut segment = Segment::new(config);
         let overlay = segment.overlay_half();
-        Vtep { addr, segment, overlay, reference, is_up: true }
+        let workers = (1..workers).map(|_| segment.worker_halves()).collect();
+        Vtep { addr, segment, overlay, workers, turns: 0, reference, is_up: true }
+    }
+
+    /// The worker whose turn it is; `None` for the segment's own.
+    fn turn(&mut self) -> Option<usize> {
+        self.turns += 1;
+        (self.turns % (self.workers.len() + 1)).checked_sub(1)
     }
 
     fn vni(&self) -> Vni {
@@ -43,9 +53,16 @@ impl Vtep {
     /// A frame from the overlay: the datagrams that it becomes.
     pub(crate) fn send(&mut self, frame: &[u8]) -> Vec<Datagram> {
         if let Some(flood) = self.segment.poll_flood() {
+            for (overlay, _) in &mut self.workers {
+                overlay.set_flood(flood.clone());
+            }
             self.overlay.set_flood(flood);
         }
-        let verdict = self.overlay.handle_overlay(frame);
+        let overlay = match self.turn() {
+            None => &self.overlay,
+            Some(worker) => &self.workers[worker].0,
+        };
+        let verdict = overlay.handle_overlay(frame);
         let copies: Result<Vec<(PeerId, Remote)>, DropReason> = match verdict {
             OverlayVerdict::Unicast(peer, there) => Ok(vec![(
                 peer,
@@ -72,7 +89,7 @@ impl Vtep {
         let said =
             copies.clone().map(|copies| copies.into_iter().map(|(_, remote)| remote).collect::<Vec<_>>());
         assert_eq!(said, wanted);
-        let counters = self.segment.counters();
+        let counters = overlay.counters();
         let mut datagrams = Vec::new();
         for (peer, to) in copies.unwrap_or_default() {
             let live = self.overlay.remote(peer).expect("a verdict names a live peer");
@@ -91,8 +108,48 @@ impl Vtep {
         payload: &'a [u8],
         now: Timestamp,
     ) -> Option<&'a [u8]> {
-        let verdict = self.segment.handle_underlay(from, payload, now);
         let wanted = self.reference.receive(from, payload, now);
+        let Some(worker) = self.turn() else {
+            return self.deliver_own(from, payload, now, wanted);
+        };
+        if let Some(view) = self.segment.poll_view() {
+            self.workers.iter_mut().for_each(|(_, underlay)| underlay.set_view(view.clone()));
+        }
+        let (_, underlay) = &mut self.workers[worker];
+        let verdict = underlay.handle_underlay(from, payload, now);
+        underlay.hand_over(|sighting| {
+            self.segment.handle_sighting(sighting, now);
+            true
+        });
+        match verdict {
+            UnderlayVerdict::Drop(reason) => {
+                assert_eq!(Err(reason), wanted);
+                None
+            }
+            UnderlayVerdict::Deliver { frame_offset, peer } => {
+                let frame = &payload[frame_offset..];
+                assert!(wanted.is_ok(), "{wanted:?}");
+                // What was learned from this frame is known from the next one on.
+                let remote = peer.and_then(|peer| self.overlay.remote(peer));
+                self.workers[worker].1.counters().count_delivered(
+                    peer.filter(|_| remote.is_some()),
+                    1,
+                    frame.len() as u64,
+                );
+                self.reference.delivered(remote, frame.len());
+                Some(frame)
+            }
+        }
+    }
+
+    fn deliver_own<'a>(
+        &mut self,
+        from: IpAddr,
+        payload: &'a [u8],
+        now: Timestamp,
+        wanted: Result<Option<Remote>, DropReason>,
+    ) -> Option<&'a [u8]> {
+        let verdict = self.segment.handle_underlay(from, payload, now);
         match verdict {
             UnderlayVerdict::Drop(reason) => {
                 assert_eq!(Err(reason), wanted);
@@ -116,7 +173,7 @@ impl Vtep {
 
     /// Everything that can be seen from outside is as the naive bridge has it.
     pub(crate) fn check(&mut self, now: Timestamp) {
-        let counts = self.segment.counters().snapshot();
+        let counts = self.segment.all_counters().snapshot();
         assert_eq!(counts, self.reference.counts);
         assert!(counts.is_balanced(), "{counts:?}");
         assert!(self.segment.entries() <= self.segment.config().max_macs);
@@ -169,7 +226,12 @@ impl Vtep {
         assert_eq!(views.len(), self.reference.remotes.len());
         for (view, (remote, counts)) in views.iter().zip(&self.reference.remotes) {
             let macs = self.reference.entries.values().filter(|entry| entry.remote == *remote).count();
-            assert_eq!((view.remote, view.macs, view.counts), (*remote, macs, *counts));
+            let mut seen = view.counts;
+            if !self.workers.is_empty() && seen.last_heard > counts.last_heard {
+                // A worker hears the remote that it knew; the naive bridge only the one that was learned then.
+                seen.last_heard = counts.last_heard;
+            }
+            assert_eq!((view.remote, view.macs, seen), (*remote, macs, *counts));
             assert_eq!(view.configured, flood.contains(remote));
             assert_eq!(self.overlay.remote(view.id), Some(*remote));
         }

@@ -14,6 +14,8 @@ pub(crate) struct World {
     pub(crate) vteps: Vec<Vtep>,
     pub(crate) now: Timestamp,
     pub(crate) lost: u64,
+    /// What passes before each datagram: workers beside the segment's own report a station ten times a second at most.
+    delay: Duration,
 }
 
 /// The address of a VTEP.
@@ -32,9 +34,10 @@ pub(crate) fn frame(to: MacAddr, from: MacAddr) -> Vec<u8> {
 }
 
 impl World {
-    pub(crate) fn new(vteps: usize, config: impl Fn(usize) -> SegmentConfig) -> World {
-        let vteps = (0..vteps).map(|number| Vtep::new(vtep_addr(number), config(number))).collect();
-        World { vteps, now: Timestamp::ZERO, lost: 0 }
+    pub(crate) fn new(vteps: usize, workers: usize, config: impl Fn(usize) -> SegmentConfig) -> World {
+        let vteps = (0..vteps).map(|number| Vtep::new(vtep_addr(number), config(number), workers)).collect();
+        let delay = Duration::from_millis(if workers > 1 { 100 } else { 0 });
+        World { vteps, now: Timestamp::ZERO, lost: 0, delay }
     }
 
     /// A frame that a station hands to its VTEP: the VTEPs that deliver it on their side.
@@ -65,6 +68,7 @@ impl World {
 
     /// A datagram that arrives at a VTEP, whoever sent it.
     pub(crate) fn inject(&mut self, vtep: usize, from: IpAddr, payload: &[u8]) -> Option<Vec<u8>> {
+        self.pass(self.delay);
         self.vteps[vtep].receive(from, payload, self.now).map(<[u8]>::to_vec)
     }
 

@@ -24,9 +24,9 @@ mod measure;
 mod model;
 mod output;
 mod progress;
+mod report;
 mod rounds;
 mod signals;
-mod table;
 
 use std::env;
 use std::fs;

@@ -21,7 +21,7 @@ use vxgate_codec::{ReservedBits, Vni};
 
 use crate::args::up::UpOptions;
 pub(crate) use error::ConfigError;
-use values::{BusyPoll, CpuList, DeviceName, Df, Mtu, SourcePort, Tos, Ttl};
+use values::{BusyPoll, CpuList, DeviceName, Df, Mtu, SourcePort, Threads, Tos, Ttl};
 
 /// Most peers of one tunnel: the core's default limit of remote VTEPs.
 pub(crate) const MAX_PEERS: usize = 1024;
@@ -77,6 +77,10 @@ pub(crate) struct UpConfig {
     pub(crate) udp_checksum: bool,
     /// Whether superframes and runs of datagrams are asked of the kernel.
     pub(crate) offload: bool,
+    /// How many pairs of threads carry frames, at least 1; no more than there are source ports to hash to.
+    pub(crate) workers: u16,
+    /// How many threads each worker has.
+    pub(crate) threads: Threads,
     /// What a thread does while nothing is queued.
     pub(crate) busy_poll: BusyPoll,
     /// The processors that the threads are pinned to in turn; `None` for wherever the system puts them.
@@ -139,6 +143,8 @@ impl UpConfig {
             df: options.df.unwrap_or(Df::Unset),
             udp_checksum: options.udp_checksum.unwrap_or(true),
             offload: options.offload.unwrap_or(true),
+            workers: options.workers.unwrap_or(1),
+            threads: options.threads.unwrap_or(Threads::Two),
             busy_poll: options.busy_poll.unwrap_or(BusyPoll::Auto),
             affinity: options.affinity,
             notices: Vec::new(),
@@ -147,6 +153,7 @@ impl UpConfig {
         config.check_peers()?;
         config.check_addresses()?;
         config.check_accept_from()?;
+        config.check_workers()?;
         if config.peers.is_empty() {
             notices.push(format!(
                 "no --peer: frames go nowhere until `vxgate peer add IP dev {}` adds one",
@@ -219,6 +226,16 @@ impl UpConfig {
             }
         }
         Ok(())
+    }
+
+    /// Each worker hashes to source ports of its own.
+    fn check_workers(&self) -> Result<(), ConfigError> {
+        match &self.source_port {
+            SourcePort::Hash(range) if range.len() < usize::from(self.workers) => {
+                Err(ConfigError::FewerPortsThanWorkers { ports: range.len(), workers: self.workers })
+            }
+            SourcePort::Hash(_) | SourcePort::Fixed(_) => Ok(()),
+        }
     }
 
     fn check_accept_from(&self) -> Result<(), ConfigError> {

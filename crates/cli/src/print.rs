@@ -4,7 +4,7 @@ pub(crate) mod fdb;
 pub(crate) mod peers;
 pub(crate) mod show;
 mod style;
-mod units;
+pub(crate) mod units;
 
 use std::io::{self, Write};
 

@@ -47,9 +47,13 @@ impl Tunnel {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether it has ended by itself.
+    /// Whether it has ended by itself; then [`log`](Self::log) is all that it said.
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().is_ok_and(|status| status.is_some())
+        let ended = self.child.try_wait().is_ok_and(|status| status.is_some());
+        if ended {
+            self.read_to_the_end();
+        }
+        ended
     }
 
     /// Ends it as an operator does, and makes sure that it has ended.
@@ -66,13 +70,18 @@ impl Tunnel {
             self.child.kill()?;
             ended = Some(self.child.wait()?);
         }
+        self.read_to_the_end();
+        let ended = ended.expect("waited for above");
+        anyhow::ensure!(ended.success(), "the tunnel ended with {ended}; it said:\n{}", self.log());
+        Ok(())
+    }
+
+    /// Waits for the last words of a process that has ended.
+    fn read_to_the_end(&mut self) {
         if let Some(reader) = self.reader.take() {
             // It ends with the pipe.
             let _ = reader.join();
         }
-        let ended = ended.expect("waited for above");
-        anyhow::ensure!(ended.success(), "the tunnel ended with {ended}; it said:\n{}", self.log());
-        Ok(())
     }
 }
 

@@ -120,6 +120,8 @@ async fn tunnel(
             port: tunnel.local.port(),
             source_port: config.source_port.to_string(),
             offload: tunnel.offload.clone(),
+            workers: config.workers,
+            threads: config.threads.to_string(),
             busy_poll: config.busy_poll.to_string(),
             affinity: config.affinity.as_ref().map(ToString::to_string),
             buffers: tunnel.buffers,

@@ -13,10 +13,14 @@ const LINES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct AcceptList {
     blocks: Vec<Prefix>,
-    cache: [Option<Line>; LINES],
+    cache: AcceptCache,
     /// The version of the peers that the cache is about.
     version: u32,
 }
+
+/// The last answers.
+#[derive(Clone, Debug)]
+pub(crate) struct AcceptCache([Option<Line>; LINES]);
 
 /// An answer: `None` for a stranger.
 #[derive(Clone, Copy, Debug)]
@@ -51,12 +55,16 @@ impl Key {
 
 impl AcceptList {
     pub(crate) fn new(blocks: Vec<Prefix>) -> AcceptList {
-        AcceptList { blocks, cache: [None; LINES], version: 0 }
+        AcceptList { blocks, cache: AcceptCache::EMPTY, version: 0 }
     }
 
     pub(crate) fn set_blocks(&mut self, blocks: Vec<Prefix>) {
         self.blocks = blocks;
-        self.cache = [None; LINES];
+        self.cache = AcceptCache::EMPTY;
+    }
+
+    pub(crate) fn blocks(&self) -> &[Prefix] {
+        &self.blocks
     }
 
     /// What this outer source address stands for; `None` for a stranger.
@@ -64,21 +72,44 @@ impl AcceptList {
     pub(crate) fn source(&mut self, addr: &IpAddr, peers: &Peers) -> Option<Source> {
         if self.version != peers.version() {
             self.version = peers.version();
-            self.cache = [None; LINES];
+            self.cache = AcceptCache::EMPTY;
         }
+        let AcceptList { blocks, cache, .. } = self;
+        cache.source(addr, |addr| accept(peers.source(addr), addr, blocks))
+    }
+}
+
+/// The source, unless it is a stranger.
+pub(crate) fn accept(source: Source, addr: IpAddr, blocks: &[Prefix]) -> Option<Source> {
+    (source.configured || blocks.iter().any(|block| block.contains(addr))).then_some(source)
+}
+
+impl AcceptCache {
+    pub(crate) const EMPTY: AcceptCache = AcceptCache([None; LINES]);
+
+    /// The answer for this address, from `find` if it is not in hand.
+    #[inline]
+    pub(crate) fn source(
+        &mut self,
+        addr: &IpAddr,
+        find: impl FnOnce(IpAddr) -> Option<Source>,
+    ) -> Option<Source> {
         let key = Key::new(addr);
-        match self.cache.get(key.place()) {
+        match self.0.get(key.place()) {
             Some(Some(line)) if line.key == key => line.source,
-            Some(_) | None => self.fill(key, addr.to_canonical(), peers),
+            Some(_) | None => self.fill(key, addr.to_canonical(), find),
         }
     }
 
     #[cold]
-    fn fill(&mut self, key: Key, addr: IpAddr, peers: &Peers) -> Option<Source> {
-        let source = peers.source(addr);
-        let accepted = source.configured || self.blocks.iter().any(|block| block.contains(addr));
-        let source = accepted.then_some(source);
-        if let Some(line) = self.cache.get_mut(key.place()) {
+    fn fill(
+        &mut self,
+        key: Key,
+        addr: IpAddr,
+        find: impl FnOnce(IpAddr) -> Option<Source>,
+    ) -> Option<Source> {
+        let source = find(addr);
+        if let Some(line) = self.0.get_mut(key.place()) {
             *line = Some(Line { key, source });
         }
         source

@@ -108,12 +108,13 @@ impl Segment {
 
     /// The remotes that the segment knows, by number.
     pub fn peers(&self) -> impl Iterator<Item = PeerView> + '_ {
-        self.peers.iter().map(|(id, known)| PeerView {
+        let counters = self.all_counters();
+        self.peers.iter().map(move |(id, known)| PeerView {
             id,
             remote: known.remote,
             configured: known.peer,
             macs: known.macs as usize,
-            counts: self.counters.peer(id),
+            counts: counters.peer(id),
         })
     }
 

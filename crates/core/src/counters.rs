@@ -3,7 +3,8 @@
 //! # Theory of operation
 //!
 //! Every counter has one writer: the thread that carries frames from the overlay to the underlay, or the other one, which
-//! also runs control. A writer therefore adds by a plain load and a plain store, without the locked instruction that
+//! also runs control. Where several workers carry frames, each has counters of its own, and who reads adds them up
+//! ([`AllCounters`](crate::AllCounters)). A writer therefore adds by a plain load and a plain store, without the locked instruction that
 //! `fetch_add` is. The counters of either thread lie in cache lines of their own. Readers see each counter move forward only,
 //! and different counters at slightly different moments.
 
@@ -98,6 +99,7 @@ pub(crate) struct TableCounters {
     pub(crate) refused_macs: Counter,
     pub(crate) refused_peers: Counter,
     pub(crate) events_lost: Counter,
+    pub(crate) sightings_deferred: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -107,7 +109,7 @@ struct PeerUnderlaySide {
     heard: Counter,
 }
 
-/// The counters of one segment. Any thread may read them at any time; who may write says each function.
+/// The counters of one segment, or of one worker of it. Any thread may read them at any time; who may write says each function.
 #[derive(Debug)]
 pub struct Counters {
     overlay: OverlaySide,
@@ -187,6 +189,7 @@ impl Counters {
             refused_macs: underlay.table.refused_macs.load(),
             refused_peers: underlay.table.refused_peers.load(),
             events_lost: underlay.table.events_lost.load(),
+            sightings_deferred: underlay.table.sightings_deferred.load(),
         }
     }
 
@@ -293,6 +296,9 @@ pub struct Counts {
     pub refused_peers: u64,
     /// Events lost because nobody took them in time.
     pub events_lost: u64,
+    /// Frames delivered whose source was not learned for now, because the thread that learns had too much to do; the next frame
+    /// tries again. Of several workers only.
+    pub sightings_deferred: u64,
 }
 
 impl Counts {

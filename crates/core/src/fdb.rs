@@ -20,17 +20,18 @@
 //! hit. An entry that moves between buckets is for a moment in both, never in neither; a reader that looked into the one
 //! before and into the other after still misses it. Readers treat what they miss as unknown and flood, which is harmless.
 //!
-//! What only the writer reads lies in arrays in parallel to the slots: when an entry was last heard of, and its state.
+//! In arrays in parallel to the slots lie when an entry was last heard of, and its kind. Any thread that hears of an entry
+//! notes the second; all else is the writer's. A kind is stored ahead of its word, so that a reader who finds the word
+//! finds its kind or a later one, and finds out which by looking at the word again.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::iter;
 use core::ops::Range;
 
 use vxgate_codec::MacAddr;
 
 use crate::peers::Reference;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use crate::{EntryState, PeerId};
 
 /// Words in a bucket: a cache line of 64 octets.
@@ -189,7 +190,11 @@ impl Table {
 
 /// A reader of the table. Cheap to clone, one for each thread that looks up.
 #[derive(Clone, Debug)]
-pub struct FdbReader(Arc<Table>);
+pub struct FdbReader {
+    table: Arc<Table>,
+    heard_s: Arc<[AtomicU32]>,
+    kinds: Arc<[AtomicU8]>,
+}
 
 impl FdbReader {
     /// The remote that this MAC address is behind. Groups and the zero address have no entry in this table.
@@ -202,7 +207,7 @@ impl FdbReader {
     /// The entry of a MAC address; what the writer stored before the entry is visible after this.
     #[inline]
     pub(crate) fn find(&self, mac: MacAddr) -> Option<Hit> {
-        let hit = self.0.find(mac)?;
+        let hit = self.table.find(mac)?;
         fence(Ordering::Acquire);
         Some(hit)
     }
@@ -210,7 +215,19 @@ impl FdbReader {
     /// Whether the entry is still what was found.
     #[inline]
     pub(crate) fn holds(&self, hit: Hit) -> bool {
-        self.0.load(hit.slot) == hit.word
+        self.table.load(hit.slot) == hit.word
+    }
+
+    /// The kind of an entry that was found; `None` when it is no longer what was found.
+    pub(crate) fn kind(&self, hit: Hit) -> Option<Kind> {
+        let kind = Kind::from_bits(self.kinds.get(hit.slot.0)?.load(Ordering::Acquire));
+        self.holds(hit).then_some(kind)
+    }
+
+    /// Notes the second, once in it. Should the entry have gone in this moment, whatever came into its place lives on from now.
+    #[inline]
+    pub(crate) fn touch(&self, hit: Hit, now_s: u32) {
+        note(&self.heard_s, hit.slot, now_s);
     }
 }
 
@@ -224,9 +241,9 @@ pub struct Full;
 pub struct Fdb {
     table: Arc<Table>,
     /// By slot: the second, rounded up, in which the entry was last heard of or changed.
-    heard_s: Box<[u32]>,
-    /// By slot.
-    kinds: Box<[Kind]>,
+    heard_s: Arc<[AtomicU32]>,
+    /// By slot: [`Kind::bits`].
+    kinds: Arc<[AtomicU8]>,
     len: usize,
     limit: usize,
 }
@@ -248,6 +265,25 @@ impl Kind {
     #[must_use]
     pub const fn configured(state: EntryState) -> Kind {
         Kind { state, configured: true }
+    }
+
+    /// The lowest two bits say the state, the next one who made it.
+    const fn bits(self) -> u8 {
+        let state = match self.state {
+            EntryState::Dynamic => 0,
+            EntryState::Static => 1,
+            EntryState::Permanent => 2,
+        };
+        state | (self.configured as u8) << 2
+    }
+
+    const fn from_bits(bits: u8) -> Kind {
+        let state = match bits & 3 {
+            0 => EntryState::Dynamic,
+            1 => EntryState::Static,
+            _ => EntryState::Permanent,
+        };
+        Kind { state, configured: bits & 4 != 0 }
     }
 }
 
@@ -277,8 +313,8 @@ impl Fdb {
         let slots = table.slots();
         Fdb {
             table: Arc::new(table),
-            heard_s: iter::repeat_n(0, slots).collect(),
-            kinds: iter::repeat_n(Kind::LEARNED, slots).collect(),
+            heard_s: (0..slots).map(|_| AtomicU32::new(0)).collect(),
+            kinds: (0..slots).map(|_| AtomicU8::new(Kind::LEARNED.bits())).collect(),
             len: 0,
             limit,
         }
@@ -287,7 +323,11 @@ impl Fdb {
     /// A reader for another thread.
     #[must_use]
     pub fn reader(&self) -> FdbReader {
-        FdbReader(Arc::clone(&self.table))
+        FdbReader {
+            table: Arc::clone(&self.table),
+            heard_s: Arc::clone(&self.heard_s),
+            kinds: Arc::clone(&self.kinds),
+        }
     }
 
     /// How many entries there are.
@@ -334,11 +374,7 @@ impl Fdb {
     /// Notes the second, once in it.
     #[inline]
     pub(crate) fn touch(&mut self, slot: Slot, now_s: u32) {
-        if let Some(heard_s) = self.heard_s.get_mut(slot.0)
-            && *heard_s != now_s
-        {
-            *heard_s = now_s;
-        }
+        note(&self.heard_s, slot, now_s);
     }
 
     /// The entry in this slot.
@@ -349,8 +385,8 @@ impl Fdb {
             slot,
             mac: mac_of(word),
             peer: PeerId(word as u16),
-            kind: *self.kinds.get(slot.0)?,
-            heard_s: *self.heard_s.get(slot.0)?,
+            kind: Kind::from_bits(self.kinds.get(slot.0)?.load(Ordering::Relaxed)),
+            heard_s: self.heard_s.get(slot.0)?.load(Ordering::Relaxed),
         })
     }
 
@@ -380,9 +416,9 @@ impl Fdb {
     }
 
     fn write(&mut self, slot: Slot, word: u64, kind: Kind, now_s: u32) {
-        if let (Some(own_kind), Some(heard_s)) = (self.kinds.get_mut(slot.0), self.heard_s.get_mut(slot.0)) {
-            *own_kind = kind;
-            *heard_s = now_s;
+        if let (Some(own_kind), Some(heard_s)) = (self.kinds.get(slot.0), self.heard_s.get(slot.0)) {
+            own_kind.store(kind.bits(), Ordering::Release);
+            heard_s.store(now_s, Ordering::Relaxed);
             self.table.store(slot, word);
         }
     }
@@ -410,6 +446,16 @@ impl Fdb {
         self.write(empty, word(entry.mac, entry.peer), entry.kind, entry.heard_s);
         self.table.store(slot, 0);
         true
+    }
+}
+
+/// Notes the second, once in it: a cache line that threads share is written once a second and read in between.
+#[inline]
+fn note(heard_s: &[AtomicU32], slot: Slot, now_s: u32) {
+    if let Some(heard_s) = heard_s.get(slot.0)
+        && heard_s.load(Ordering::Relaxed) != now_s
+    {
+        heard_s.store(now_s, Ordering::Relaxed);
     }
 }
 
@@ -526,6 +572,33 @@ mod tests {
         // Now nobody has.
         assert_eq!(fdb.insert(crowd[16], PEER, Kind::LEARNED, 0), Err(Full));
         assert_eq!(fdb.len(), 17);
+    }
+
+    #[test]
+    fn a_reader_sees_the_kind_of_what_it_found_and_of_nothing_else() {
+        let mut fdb = filled(8, [station(1)]);
+        let reader = fdb.reader();
+        for state in [EntryState::Permanent, EntryState::Static, EntryState::Dynamic] {
+            for kind in [Kind::configured(state), Kind { state, configured: false }] {
+                let before = reader.find(station(1)).unwrap();
+                fdb.repoint(before.slot(), PeerId(before.peer().0 + 1), kind, 0);
+                assert_eq!(reader.kind(before), None, "it was at another remote");
+                let now = reader.find(station(1)).unwrap();
+                assert_eq!((reader.kind(now), fdb.entry(now.slot()).unwrap().kind), (Some(kind), kind));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_reader_hears_of_lives_on() {
+        let mut fdb = filled(1, [station(1)]);
+        let reader = fdb.reader();
+        let hit = reader.find(station(1)).unwrap();
+        reader.touch(hit, 7);
+        assert_eq!(fdb.entry(hit.slot()).unwrap().heard_s, 7);
+        fdb.remove(hit.slot());
+        reader.touch(hit, 9);
+        assert!(fdb.entry(hit.slot()).is_none(), "nobody is brought back");
     }
 
     #[test]

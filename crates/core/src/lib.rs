@@ -17,6 +17,7 @@
 extern crate alloc;
 
 mod accept;
+mod all_counters;
 mod config;
 mod control;
 mod counters;
@@ -32,8 +33,10 @@ mod remote;
 mod segment;
 mod sync;
 mod time;
+mod underlay;
 mod verdict;
 
+pub use all_counters::AllCounters;
 pub use config::SegmentConfig;
 pub use control::{ControlError, PeerView};
 pub use counters::{Counters, Counts, FlowCounts, PeerCounts};
@@ -46,4 +49,5 @@ pub use prefix::{InvalidPrefix, Prefix};
 pub use remote::{PeerId, Remote};
 pub use segment::Segment;
 pub use time::Timestamp;
+pub use underlay::{Sighting, UnderlayHalf, UnderlayView};
 pub use verdict::{Destination, OverlayVerdict, UnderlayVerdict};

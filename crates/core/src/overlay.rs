@@ -12,7 +12,7 @@ use crate::{Counters, Destination, DropReason, FloodLists, OverlayVerdict, PeerI
 /// another thread, without a lock.
 ///
 /// Of all clones only one may handle frames at any time: the counters of this direction have one writer, and a second one
-/// makes them count short.
+/// makes them count short. Each further thread has a half of its own from [`Segment::worker_halves`](crate::Segment::worker_halves).
 #[derive(Clone, Debug)]
 pub struct OverlayHalf {
     pub(crate) fdb: FdbReader,
@@ -72,6 +72,12 @@ impl OverlayHalf {
     fn drop(&self, reason: DropReason, frames: u64) -> OverlayVerdict<'_> {
         self.counters.count_overlay_drop(reason, frames);
         OverlayVerdict::Drop(reason)
+    }
+
+    /// The counters that this half counts in: its thread's own.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
     }
 
     /// Takes over the lists that [`Segment::poll_flood`](crate::Segment::poll_flood) gave.

@@ -3,6 +3,8 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::iter;
 use core::net::{IpAddr, SocketAddr};
 
@@ -19,7 +21,8 @@ pub(crate) struct TooMany;
 #[derive(Debug)]
 pub(crate) struct Peers {
     table: Arc<RemoteTable>,
-    counters: Arc<Counters>,
+    /// Of every worker.
+    counters: Vec<Arc<Counters>>,
     /// By number.
     known: Box<[Option<Known>]>,
     by_remote: BTreeMap<Remote, PeerId>,
@@ -78,6 +81,11 @@ pub(crate) struct Source {
     pub(crate) learned: Option<PeerId>,
 }
 
+impl Source {
+    /// That no remote has the address.
+    pub(crate) const UNKNOWN: Source = Source { configured: false, peer: None, learned: None };
+}
+
 impl Peers {
     pub(crate) fn new(
         table: Arc<RemoteTable>,
@@ -88,7 +96,7 @@ impl Peers {
     ) -> Peers {
         Peers {
             table,
-            counters,
+            counters: vec![counters],
             known: iter::repeat_n(None, limit).collect(),
             by_remote: BTreeMap::new(),
             free: (0..=u16::MAX).take(limit).collect(),
@@ -96,6 +104,27 @@ impl Peers {
             vni,
             version: 0,
         }
+    }
+
+    /// Counters of one more worker.
+    pub(crate) fn add_counters(&mut self, counters: Arc<Counters>) {
+        self.counters.push(counters);
+    }
+
+    /// Of every worker, the segment's own first.
+    pub(crate) fn counters(&self) -> &[Arc<Counters>] {
+        &self.counters
+    }
+
+    /// What every address that a remote has stands for, in the order of the addresses.
+    pub(crate) fn sources(&self) -> Vec<(IpAddr, Source)> {
+        let mut sources: Vec<(IpAddr, Source)> = Vec::new();
+        for remote in self.by_remote.keys() {
+            if sources.last().is_none_or(|(addr, _)| *addr != remote.addr) {
+                sources.push((remote.addr, self.source(remote.addr)));
+            }
+        }
+        sources
     }
 
     pub(crate) fn version(&self) -> u32 {
@@ -141,7 +170,7 @@ impl Peers {
 
     /// What an outer source address stands for.
     pub(crate) fn source(&self, addr: IpAddr) -> Source {
-        let mut source = Source { configured: false, peer: None, learned: None };
+        let mut source = Source::UNKNOWN;
         let mut is_peer = false;
         for (peer, known) in self.at(addr) {
             source.configured |= known.configured > 0;
@@ -186,7 +215,7 @@ impl Peers {
         if let Some(place) = self.known.get_mut(peer.index()) {
             *place = Some(known);
         }
-        self.counters.reset_peer(peer);
+        self.counters.iter().for_each(|counters| counters.reset_peer(peer));
         self.table.publish(peer, remote, self.port, self.vni);
         self.by_remote.insert(remote, peer);
         self.version = self.version.wrapping_add(1);

@@ -22,7 +22,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use vxgate_codec::{MacAddr, ethernet, vxlan};
+use vxgate_codec::MacAddr;
 
 use crate::accept::AcceptList;
 use crate::event::EventQueue;
@@ -31,9 +31,10 @@ use crate::flood::{List, Lists};
 use crate::peers::{Peers, Reference, Source};
 use crate::remote::RemoteTable;
 use crate::time::span_seconds_up;
+use crate::underlay::inspect;
 use crate::{
-    Counters, DropReason, EntryState, Event, FloodLists, OverlayHalf, PeerId, Prefix, Remote, SegmentConfig,
-    Timestamp, UnderlayVerdict,
+    AllCounters, Counters, DropReason, EntryState, Event, FloodLists, OverlayHalf, PeerId, Prefix, Remote,
+    SegmentConfig, Sighting, Timestamp, UnderlayHalf, UnderlayVerdict, UnderlayView,
 };
 
 /// One VXLAN segment: the single writer of all that is known about it.
@@ -76,6 +77,10 @@ pub struct Segment {
     sweep: usize,
     /// The second of the last sweep.
     swept_s: u32,
+    /// Changes whenever a rule does that is part of [`UnderlayView`].
+    rules: u32,
+    /// The version of the peers and of the rules that the other workers were shown last.
+    shown: (u32, u32),
 }
 
 /// How many buckets a sweep looks at, at least: a table of the default size is swept once a second, in about 30 us.
@@ -102,6 +107,8 @@ impl Segment {
             ageing_s: span_seconds_up(config.ageing),
             sweep: 0,
             swept_s: 0,
+            rules: 0,
+            shown: (0, 0),
             config,
             counters,
             remotes,
@@ -131,10 +138,29 @@ impl Segment {
         }
     }
 
-    /// The counters, for whoever reads them.
+    /// The halves for one more worker: a thread for each, beside the two that this segment and its
+    /// [`overlay_half`](Segment::overlay_half) are for. They count in counters of their own.
+    #[must_use]
+    pub fn worker_halves(&mut self) -> (OverlayHalf, UnderlayHalf) {
+        let counters = Arc::new(Counters::new(self.config.max_peers));
+        self.peers.add_counters(Arc::clone(&counters));
+        let overlay = OverlayHalf { counters: Arc::clone(&counters), ..self.overlay_half() };
+        let rules = (self.config.vni, self.config.reserved_bits);
+        let (fdb, remotes) = (self.fdb.reader(), Arc::clone(&self.remotes));
+        (overlay, UnderlayHalf::new(fdb, remotes, counters, rules, self.view()))
+    }
+
+    /// The counters of the two threads that this segment and its [`overlay_half`](Segment::overlay_half) are for: all there are
+    /// unless [`Segment::worker_halves`] made more.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// The counters of all workers that there are by now, added up.
+    #[must_use]
+    pub fn all_counters(&self) -> AllCounters {
+        AllCounters::new(self.peers.counters())
     }
 
     /// What to do with this datagram; learns from it. Counts it as come in, and as dropped where that is the verdict.
@@ -158,17 +184,8 @@ impl Segment {
         now: Timestamp,
     ) -> Result<UnderlayVerdict, DropReason> {
         let mut source = self.accept.source(addr, &self.peers).ok_or(DropReason::Stranger)?;
-        let (vni, frame) = vxlan::decap(payload, self.config.reserved_bits)?;
-        if vni != self.config.vni {
-            return Err(DropReason::WrongVni);
-        }
-        let mac = ethernet::source(frame).ok_or(DropReason::Runt)?;
-        if mac.is_group() || mac.is_zero() {
-            return Err(DropReason::InvalidSource);
-        }
-        if mac == self.config.own_mac {
-            return Err(DropReason::OwnMac);
-        }
+        let SegmentConfig { vni, reserved_bits, own_mac, .. } = self.config;
+        let (mac, frame) = inspect(payload, vni, reserved_bits, own_mac)?;
         if self.config.learning && self.learn(mac, addr, &source, now)? {
             source = self.peers.source(addr.to_canonical());
         }
@@ -243,6 +260,40 @@ impl Segment {
         self.note_entries();
         self.tell(Event::Learned { mac, dst: addr });
         true
+    }
+
+    /// Learns what another worker has seen ([`UnderlayHalf::hand_over`]), unless its outer address is a stranger's by now.
+    pub fn handle_sighting(&mut self, sighting: Sighting, now: Timestamp) {
+        let Sighting { mac, addr } = sighting;
+        if self.config.learning
+            && let Some(source) = self.accept.source(&addr, &self.peers)
+        {
+            // That the entry has become static is for the next frame to find out: this one is delivered.
+            let _ = self.learn(mac, &addr, &source, now);
+            if let Some(peer) = self.peers.source(addr).peer {
+                self.counters.heard(peer, now);
+            }
+        }
+    }
+
+    /// What other workers go by, when that has changed since the last call: for [`UnderlayHalf::set_view`]. Until then they go by
+    /// what they have.
+    pub fn poll_view(&mut self) -> Option<Arc<UnderlayView>> {
+        let current = (self.peers.version(), self.rules);
+        if self.shown == current {
+            return None;
+        }
+        self.shown = current;
+        Some(Arc::new(self.view()))
+    }
+
+    fn view(&self) -> UnderlayView {
+        UnderlayView {
+            own_mac: self.config.own_mac,
+            learning: self.config.learning,
+            blocks: self.accept.blocks().to_vec(),
+            sources: self.peers.sources(),
+        }
     }
 
     /// Removes entries that are past the ageing time, a bounded part of the table per call. To be called at least once a
@@ -341,7 +392,10 @@ impl Segment {
 
     /// Tells the MAC address of the overlay port, when that has changed.
     pub fn set_own_mac(&mut self, own_mac: MacAddr) {
-        self.config.own_mac = own_mac;
+        if self.config.own_mac != own_mac {
+            self.config.own_mac = own_mac;
+            self.rules = self.rules.wrapping_add(1);
+        }
     }
 
     /// Replaces the blocks of addresses that datagrams are accepted from besides the configured remotes. What was learned from
@@ -349,12 +403,14 @@ impl Segment {
     pub fn set_accept_from(&mut self, accept_from: Vec<Prefix>) {
         self.accept.set_blocks(accept_from.clone());
         self.config.accept_from = accept_from;
+        self.rules = self.rules.wrapping_add(1);
     }
 
     /// Switches learning on or off; what was learned stays until it ages. While off, nothing is refreshed either, and a frame from a
     /// MAC address that is static elsewhere is delivered, as in the kernel.
     pub fn set_learning(&mut self, learning: bool) {
         self.config.learning = learning;
+        self.rules = self.rules.wrapping_add(1);
     }
 
     /// Sets the ageing time, for entries that exist too; zero: for ever.

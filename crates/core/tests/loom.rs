@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use vxgate_codec::MacAddr;
 use vxgate_core::{
-    Destination, EntryState, OverlayHalf, OverlayVerdict, Remote, Segment, SegmentConfig, Timestamp,
-    UnderlayVerdict,
+    Destination, DropReason, EntryState, OverlayHalf, OverlayVerdict, Prefix, Remote, Segment, SegmentConfig,
+    Timestamp, UnderlayHalf, UnderlayVerdict,
 };
 
 const NOW: Timestamp = Timestamp::ZERO;
@@ -130,6 +130,39 @@ fn loom_a_remote_reads_whole_or_not_at_all() {
         });
         segment.fdb_del(mac(1), None).unwrap();
         segment.fdb_add(mac(2), remote(2), EntryState::Permanent, NOW).unwrap();
+        reader.join().unwrap();
+    });
+}
+
+/// Whether a frame of this station from `remote(number)` is dropped as one that is static elsewhere.
+fn is_static_elsewhere(half: &mut UnderlayHalf, from: MacAddr, number: u16) -> bool {
+    let header = [8, 0, 0, 0, 0, 0, 10, 0];
+    let payload = [&header[..], &OWN, &from.octets(), &[8, 0]].concat();
+    match half.handle_underlay(remote(number).addr, &payload, NOW) {
+        UnderlayVerdict::Deliver { .. } => false,
+        UnderlayVerdict::Drop(reason) => {
+            assert_eq!(reason, DropReason::StaticElsewhere);
+            true
+        }
+    }
+}
+
+#[test]
+fn loom_another_worker_never_takes_the_kind_of_one_entry_for_that_of_another() {
+    model(|| {
+        let mut segment = segment(2, 2);
+        segment.fdb_add(mac(1), remote(1), EntryState::Dynamic, NOW).unwrap();
+        let all = Prefix::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0).unwrap();
+        segment.set_accept_from(vec![all]);
+        let (_, mut half) = segment.worker_halves();
+        let reader = loom::thread::spawn(move || {
+            // It was dynamic as long as there was one.
+            assert!(!is_static_elsewhere(&mut half, mac(1), 2));
+        });
+        segment.fdb_del(mac(1), None).unwrap();
+        // In the same slot or another, and at the same number.
+        segment.fdb_add(mac(2), remote(2), EntryState::Static, NOW).unwrap();
+        segment.fdb_add(mac(1), remote(2), EntryState::Static, NOW).unwrap();
         reader.join().unwrap();
     });
 }

@@ -3,19 +3,17 @@
 //! # Theory of operation
 //!
 //! ```text
-//!            ┌────────────── egress thread ──────────────┐
-//!   port ───►│ drain ─► flush ─► wait(port, stop)        │───► underlay
-//!            └──────────────▲────────────────────────────┘
-//!              flood lists  │ (published, never locked)
-//!            ┌──────────────┴── ingress thread ──────────┐
-//!   port ◄───│ commands ─► drain ─► flush ─► tick ─► wait │◄─── underlay
-//!            └──────▲──────────────────────────┬─────────┘
+//!            ┌─────────────── worker: one thread, or two ───────────────┐
+//!   port ───►│ drain ─► flush ───────────────────────┐                  │───► underlay
+//!            │                        wait (port, underlay, commands)   │
+//!   port ◄───│ commands ─► drain ─► flush ─► tick ───┘                  │◄─── underlay
+//!            └──────▲──────────────────────────┬────────────────────────┘
 //!          commands │                          │ events
 //!                 Control                   Forwarder
 //! ```
 //!
-//! Each thread runs its direction to completion, as the `worker` module tells: it forwards what is queued and waits for more. No
-//! channel lies between them. The ingress thread owns the [`Segment`], so that whoever wants something of it sends a
+//! A worker runs to completion, as the `worker` module tells: it forwards what is queued in both directions and waits for more. No
+//! channel lies on the way of a frame. The first worker owns the [`Segment`], so that whoever wants something of it sends a
 //! command ([`Control::with`]) and never takes a lock that the data path would wait for.
 
 use std::fmt;
@@ -26,7 +24,7 @@ use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwapOption;
 use crossbeam::channel::{self, Receiver, Sender};
-use vxgate_core::{Counters, Event, FloodLists, Segment, Timestamp};
+use vxgate_core::{AllCounters, Event, FloodLists, Segment, Timestamp, UnderlayView};
 use vxgate_sys::eventfd::EventFd;
 
 use crate::affinity;
@@ -34,19 +32,27 @@ use crate::egress::Egress;
 use crate::ingress::Ingress;
 use crate::outer::OuterPolicy;
 use crate::patience::BusyPoll;
-use crate::port::Port;
-use crate::underlay::Underlay;
-use crate::worker::{run_egress, run_ingress};
+use crate::port::{Port, PortRx};
+use crate::underlay::{Underlay, UnderlayTx};
+use crate::worker::{
+    Clock, Inward, Lines, Outward, OwnerInward, ReporterInward, SecondThread, line, run_first, run_on_demand,
+    run_outward,
+};
 
 /// Events that wait for the owner; more wait in the segment, whose own limit counts what is lost.
 const EVENTS: usize = 1024;
+
+/// Sightings of other workers that wait for the thread that owns the segment; beyond that frames are delivered unlearned.
+const SIGHTINGS: usize = 1024;
 
 /// How the threads of a forwarder run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerOptions {
     /// What a thread does when nothing is queued.
     pub busy_poll: BusyPoll,
-    /// Processors that the threads are pinned to, one each and in turn: egress and ingress; after the last comes the first again.
+    /// Whether, and when, a second thread of a worker carries the way out.
+    pub second_thread: SecondThread,
+    /// Processors that the threads are pinned to, one each and in turn: a worker's first and its second; after the last comes the first again.
     /// Default none: they run where the system puts them.
     pub affinity: Vec<usize>,
 }
@@ -55,33 +61,39 @@ pub struct WorkerOptions {
 type Reply = Box<dyn FnOnce() + Send>;
 pub(crate) type Command = Box<dyn FnOnce(&mut Segment, Timestamp) -> Reply + Send>;
 
-/// A running tunnel: two threads that forward until they are told to stop.
+/// A running tunnel: workers that forward until they are told to stop.
 ///
 /// Dropping it stops them too, and waits for them; only [`Forwarder::stop`] tells what ended them.
 pub struct Forwarder {
     shared: Arc<Shared>,
-    counters: Arc<Counters>,
+    counters: AllCounters,
     control: Control,
     events: Receiver<Event>,
     /// None once they are joined.
-    threads: Vec<(Direction, JoinHandle<io::Result<()>>)>,
+    threads: Vec<JoinHandle<Result<(), ForwarderError>>>,
 }
 
 /// What the threads and their owner share.
 pub(crate) struct Shared {
     stop: AtomicBool,
-    pub(crate) wake_egress: EventFd,
-    pub(crate) wake_ingress: EventFd,
+    /// Readable from when the threads are told to stop.
+    pub(crate) stopping: EventFd,
+    /// Wakes the thread that owns the segment.
+    pub(crate) wake_owner: EventFd,
     /// Called when an event was queued or a thread has ended.
     on_news: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The flood lists as they last changed; `None` before the first change.
     pub(crate) flood: ArcSwapOption<FloodLists>,
+    /// What other workers go by as it last changed; `None` before the first change.
+    pub(crate) view: ArcSwapOption<UnderlayView>,
+    /// The same for all threads: what one notes, another compares.
+    pub(crate) clock: Clock,
 }
 
 impl Shared {
     fn stop(&self) {
         self.stop.store(true, Ordering::Release);
-        for event in [&self.wake_egress, &self.wake_ingress] {
+        for event in [&self.stopping, &self.wake_owner] {
             // An event that cannot take another count is readable already.
             let _ = event.signal();
         }
@@ -119,63 +131,112 @@ impl Forwarder {
         underlay: impl Underlay,
         policy: OuterPolicy,
     ) -> io::Result<Self> {
-        Self::spawn_with(segment, port, underlay, policy, &WorkerOptions::default())
+        Self::spawn_pairs(segment, [(port, underlay)], policy, &WorkerOptions::default())
     }
 
-    /// As [`Forwarder::spawn`], with threads that run as `options` say.
+    /// Starts one worker for each pair of a port and an underlay, whose threads run as `options` say.
+    ///
+    /// The ports are queues of one device, and the underlays sockets of one address: all frames are of the same segment, and
+    /// whichever pair a frame comes by, the same becomes of it. No frame changes its pair, so that frames of a flow stay
+    /// in order where the device and the sockets keep each flow on one of theirs ([`TapPort`](crate::TapPort) over
+    /// [`Tap::open_queues`](crate::Tap::open_queues) and [`UdpUnderlay::bind_workers`](crate::UdpUnderlay::bind_workers) do).
     ///
     /// # Errors
-    /// As [`Forwarder::spawn`], and `InvalidInput` for a processor that is not there ([`check_processor`](crate::check_processor)).
-    pub fn spawn_with(
-        segment: Segment,
-        port: impl Port,
-        underlay: impl Underlay,
+    /// As [`Forwarder::spawn`]; `InvalidInput` for no pair, and for a processor that is not there
+    /// ([`check_processor`](crate::check_processor)).
+    pub fn spawn_pairs<P: Port, U: Underlay>(
+        mut segment: Segment,
+        pairs: impl IntoIterator<Item = (P, U)>,
         policy: OuterPolicy,
         options: &WorkerOptions,
     ) -> io::Result<Self> {
-        let busy_poll = options.busy_poll;
-        let (port_rx, port_tx) = port.split();
-        let (underlay_rx, underlay_tx) = underlay.split();
-        let half = segment.overlay_half();
-        let counters = segment.counters();
+        let mut pairs = pairs.into_iter();
+        let (port, underlay) = pairs.next().ok_or(io::ErrorKind::InvalidInput)?;
+        let others: Vec<_> = pairs.map(|pair| (pair, segment.worker_halves())).collect();
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
-            wake_egress: EventFd::new()?,
-            wake_ingress: EventFd::new()?,
+            stopping: EventFd::new()?,
+            wake_owner: EventFd::new()?,
             on_news: OnceLock::new(),
             flood: ArcSwapOption::empty(),
+            view: ArcSwapOption::empty(),
+            clock: Clock::start(),
         });
-        let (command_tx, command_rx) = channel::unbounded();
-        let (event_tx, event_rx) = channel::bounded(EVENTS);
-        let control = Control { commands: command_tx, shared: Arc::clone(&shared) };
-
-        let mut ingress = Ingress::new(underlay_rx, port_tx, segment)?;
-        let mut egress = Egress::new(port_rx, underlay_tx, half, Arc::clone(&counters), policy);
-
+        let (command_tx, commands) = channel::unbounded();
+        let (events, event_rx) = channel::bounded(EVENTS);
+        let (sighting_tx, sightings) = channel::bounded(SIGHTINGS);
+        let lines = Lines { commands, events, sightings: (!others.is_empty()).then_some(sightings) };
         let mut processors = options.affinity.iter().copied().cycle();
-        let (egress_on, ingress_on) = (processors.next(), processors.next());
         // From here on an error drops it, which ends the threads that run.
-        let mut forwarder = Self { shared, counters, control, events: event_rx, threads: Vec::new() };
-        forwarder.start(Direction::Ingress, "vxgate-ingress", ingress_on, move |shared| {
-            run_ingress(&mut ingress, shared, &command_rx, &event_tx, busy_poll)
-        })?;
-        forwarder.start(Direction::Egress, "vxgate-egress", egress_on, move |shared| {
-            run_egress(&mut egress, shared, busy_poll)
-        })?;
+        let mut forwarder = Self {
+            control: Control { commands: command_tx, shared: Arc::clone(&shared) },
+            shared,
+            counters: segment.all_counters(),
+            events: event_rx,
+            threads: Vec::new(),
+        };
+
+        let (port_rx, port_tx) = port.split();
+        let (underlay_rx, underlay_tx) = underlay.split();
+        let (half, counters) = (segment.overlay_half(), segment.counters());
+        let egress = Egress::new(port_rx, underlay_tx, half, counters, policy);
+        let inward = OwnerInward { ingress: Ingress::new(underlay_rx, port_tx, segment)?, lines };
+        forwarder.start_worker(0, inward, Outward::new(egress), &mut processors, options)?;
+        for (number, ((port, underlay), (overlay_half, underlay_half))) in (1..).zip(others) {
+            let (port_rx, port_tx) = port.split();
+            let (underlay_rx, underlay_tx) = underlay.split();
+            let counters = overlay_half.counters();
+            let egress = Egress::new(port_rx, underlay_tx, overlay_half, counters, policy);
+            let ingress = Ingress::of_worker(underlay_rx, port_tx, underlay_half)?;
+            let inward = ReporterInward::new(ingress, sighting_tx.clone());
+            forwarder.start_worker(number, inward, Outward::new(egress), &mut processors, options)?;
+        }
         Ok(forwarder)
+    }
+
+    /// Starts the threads of a worker.
+    fn start_worker<I: Inward + 'static, R: PortRx + 'static, T: UnderlayTx + 'static>(
+        &mut self,
+        number: usize,
+        inward: I,
+        outward: Outward<R, T>,
+        processors: &mut impl Iterator<Item = usize>,
+        options: &WorkerOptions,
+    ) -> io::Result<()> {
+        let busy_poll = options.busy_poll;
+        // Linux cuts a thread's name to 15 octets.
+        let (first, second) = (format!("vxgate-{number}"), format!("vxgate-{number}-out"));
+        let (first_on, second_on) = (processors.next(), processors.next());
+        match options.second_thread {
+            SecondThread::Never => self.start(first, first_on, move |shared| {
+                run_first(inward, Some(Box::new(outward)), None, shared, busy_poll)
+            }),
+            SecondThread::OnDemand => {
+                let (lender, borrower) = line()?;
+                self.start(first, first_on, move |shared| {
+                    run_first(inward, Some(Box::new(outward)), Some(&lender), shared, busy_poll)
+                })?;
+                self.start(second, second_on, move |shared| run_on_demand(&borrower, shared, busy_poll))
+            }
+            SecondThread::Always => {
+                self.start(first, first_on, move |shared| {
+                    run_first::<I, R, T>(inward, None, None, shared, busy_poll)
+                })?;
+                self.start(second, second_on, move |shared| run_outward(outward, shared, busy_poll))
+            }
+        }
     }
 
     /// Starts a thread, on this processor if there is one; with its end all others end.
     fn start(
         &mut self,
-        direction: Direction,
-        name: &str,
+        name: String,
         processor: Option<usize>,
-        run: impl FnOnce(&Shared) -> io::Result<()> + Send + 'static,
+        run: impl FnOnce(&Shared) -> Result<(), ForwarderError> + Send + 'static,
     ) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let (tell_pinned, pinned) = channel::bounded(1);
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name(name).spawn(move || {
             let _stop = StopAtEnd(Arc::clone(&shared));
             let outcome = processor.map_or(Ok(()), affinity::pin);
             let is_pinned = outcome.is_ok();
@@ -183,7 +244,7 @@ impl Forwarder {
             let _ = tell_pinned.send(outcome);
             if is_pinned { run(&shared) } else { Ok(()) }
         })?;
-        self.threads.push((direction, thread));
+        self.threads.push(thread);
         pinned.recv().unwrap_or(Ok(()))
     }
 
@@ -193,10 +254,10 @@ impl Forwarder {
         self.control.clone()
     }
 
-    /// The counters of both directions.
+    /// The counters of both directions, those of all workers added up.
     #[must_use]
-    pub fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.counters)
+    pub fn counters(&self) -> AllCounters {
+        self.counters.clone()
     }
 
     /// The next event, if one is queued.
@@ -224,10 +285,9 @@ impl Forwarder {
     /// # Errors
     /// What ended a direction before it was told to stop.
     pub fn stop(mut self) -> Result<(), ForwarderError> {
-        for (direction, end) in self.end() {
+        for end in self.end() {
             match end {
-                Ok(Ok(())) => {}
-                Ok(Err(source)) => return Err(ForwarderError { direction, source }),
+                Ok(outcome) => outcome?,
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
@@ -235,9 +295,9 @@ impl Forwarder {
     }
 
     /// Stops the threads that run and waits for them: what became of each.
-    fn end(&mut self) -> Vec<(Direction, thread::Result<io::Result<()>>)> {
+    fn end(&mut self) -> Vec<thread::Result<Result<(), ForwarderError>>> {
         self.shared.stop();
-        self.threads.drain(..).map(|(direction, thread)| (direction, thread.join())).collect()
+        self.threads.drain(..).map(JoinHandle::join).collect()
     }
 }
 
@@ -333,7 +393,7 @@ impl Control {
             Box::new(move || reply(answer))
         });
         self.commands.send(command).map_err(|_| Ended)?;
-        let _ = self.shared.wake_ingress.signal();
+        let _ = self.shared.wake_owner.signal();
         Ok(())
     }
 }

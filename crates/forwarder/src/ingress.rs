@@ -4,39 +4,56 @@
 //!   UnderlayRx::recv ─► Segment::handle_underlay ─► ecn::decap_frame ─► Work::from_peer ─► PortTx::push ─► flush
 //! ```
 //!
-//! The [`Segment`] lives here: this thread alone learns, ages and carries out what the control plane asks.
+//! The [`Segment`] lives here: this thread alone learns, ages and carries out what the control plane asks. Where several
+//! workers carry frames it is the first one's; the others have an [`UnderlayHalf`] in its place, which says the same.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use vxgate_codec::ecn;
-use vxgate_core::{Counters, DropReason, PeerId, Segment, Timestamp, UnderlayVerdict};
+use vxgate_core::{
+    Counters, DropReason, PeerId, Segment, Sighting, Timestamp, UnderlayHalf, UnderlayVerdict, UnderlayView,
+};
 use vxgate_offload::Work;
 
 use crate::port::{Frame, PortTx};
 use crate::underlay::UnderlayRx;
 
+/// Who says what becomes of a datagram: the segment itself, or a half of it in another thread.
+pub trait Judge {
+    /// What to do with this datagram; counted as come in, and as dropped where that is the verdict.
+    fn handle_underlay(&mut self, source: IpAddr, payload: &[u8], now: Timestamp) -> UnderlayVerdict;
+}
+
+impl Judge for Segment {
+    #[inline]
+    fn handle_underlay(&mut self, source: IpAddr, payload: &[u8], now: Timestamp) -> UnderlayVerdict {
+        Segment::handle_underlay(self, source, payload, now)
+    }
+}
+
+impl Judge for UnderlayHalf {
+    #[inline]
+    fn handle_underlay(&mut self, source: IpAddr, payload: &[u8], now: Timestamp) -> UnderlayVerdict {
+        UnderlayHalf::handle_underlay(self, source, payload, now)
+    }
+}
+
 /// The underlay-to-overlay direction: reads datagrams, hands the frames that the core lets through to a port.
-pub struct Ingress<R, T> {
+pub struct Ingress<R, T, J = Segment> {
     underlay: R,
     port: T,
-    segment: Segment,
+    judge: J,
     counters: Arc<Counters>,
     mtu_octets: usize,
     /// Frames of this batch that the port has taken, and may still lose at the flush: whose they are, and their octets.
     taken: Vec<(Option<PeerId>, u64)>,
 }
 
-impl<R: UnderlayRx, T: PortTx> Ingress<R, T> {
-    /// Joins an underlay's receiving half to a port's sending half.
-    ///
-    /// # Errors
-    /// The port's device is gone.
-    pub fn new(underlay: R, port: T, segment: Segment) -> io::Result<Self> {
-        let counters = segment.counters();
-        let mut ingress = Self { underlay, port, segment, counters, mtu_octets: 0, taken: Vec::new() };
-        ingress.follow_device()?;
-        Ok(ingress)
+impl<R: UnderlayRx, T: PortTx, J: Judge> Ingress<R, T, J> {
+    fn joined(underlay: R, port: T, judge: J, counters: Arc<Counters>) -> Self {
+        Self { underlay, port, judge, counters, mtu_octets: 0, taken: Vec::new() }
     }
 
     /// Forwards one batch and returns how many datagrams it held; 0 means that none was queued.
@@ -44,7 +61,18 @@ impl<R: UnderlayRx, T: PortTx> Ingress<R, T> {
     /// # Errors
     /// The port or the underlay is of no more use.
     pub fn turn(&mut self, now: Timestamp) -> io::Result<usize> {
-        let count = self.underlay.recv()?;
+        let count = self.recv()?;
+        self.forward(count, now)?;
+        Ok(count)
+    }
+
+    /// The first half of a turn: reads a batch. What changes between the halves is in force for the batch.
+    pub(crate) fn recv(&mut self) -> io::Result<usize> {
+        self.underlay.recv()
+    }
+
+    /// The second half of a turn: delivers the batch.
+    pub(crate) fn forward(&mut self, count: usize, now: Timestamp) -> io::Result<()> {
         for index in 0..count {
             let datagram = self.underlay.datagram(index);
             let payload = &mut datagram.buffer[datagram.payload.clone()];
@@ -52,7 +80,7 @@ impl<R: UnderlayRx, T: PortTx> Ingress<R, T> {
                 self.counters.count_underlay_refusal(DropReason::CutShort, payload.len() as u64);
                 continue;
             }
-            let (start, peer) = match self.segment.handle_underlay(datagram.source, payload, now) {
+            let (start, peer) = match self.judge.handle_underlay(datagram.source, payload, now) {
                 UnderlayVerdict::Deliver { frame_offset, peer } => (frame_offset, peer),
                 // The core has counted it.
                 UnderlayVerdict::Drop(_) => continue,
@@ -64,7 +92,10 @@ impl<R: UnderlayRx, T: PortTx> Ingress<R, T> {
                 self.counters.count_underlay_drop(DropReason::Ecn, 1);
                 continue;
             }
-            let work = Work::from_peer(inner, self.mtu_octets);
+            let work = datagram
+                .segment_octets
+                .and_then(|octets| Work::from_peer_run(inner, octets))
+                .unwrap_or_else(|| Work::from_peer(inner, self.mtu_octets));
             let octets = inner.len() as u64;
             let range = datagram.payload.start + start..datagram.payload.end;
             match self.port.push(Frame { buffer: datagram.buffer, range, work }) {
@@ -82,7 +113,25 @@ impl<R: UnderlayRx, T: PortTx> Ingress<R, T> {
             self.counters.count_underlay_drop(DropReason::PortRefused, dropped as u64);
             flushed?;
         }
-        Ok(count)
+        Ok(())
+    }
+
+    /// What becomes readable when [`Ingress::turn`] may find a datagram.
+    pub fn underlay(&self) -> &R {
+        &self.underlay
+    }
+}
+
+impl<R: UnderlayRx, T: PortTx> Ingress<R, T> {
+    /// Joins an underlay's receiving half to a port's sending half.
+    ///
+    /// # Errors
+    /// The port's device is gone.
+    pub fn new(underlay: R, port: T, segment: Segment) -> io::Result<Self> {
+        let counters = segment.counters();
+        let mut ingress = Self::joined(underlay, port, segment, counters);
+        ingress.follow_device()?;
+        Ok(ingress)
     }
 
     /// Ages the forwarding database and follows the device's address and MTU. Call it once a second.
@@ -91,24 +140,51 @@ impl<R: UnderlayRx, T: PortTx> Ingress<R, T> {
     /// The port's device is gone.
     pub fn tick(&mut self, now: Timestamp) -> io::Result<()> {
         self.follow_device()?;
-        self.segment.handle_tick(now);
+        self.judge.handle_tick(now);
         Ok(())
     }
 
     fn follow_device(&mut self) -> io::Result<()> {
         let device = self.port.device()?;
         self.mtu_octets = device.mtu_octets;
-        self.segment.set_own_mac(device.mac);
+        self.judge.set_own_mac(device.mac);
         Ok(())
     }
 
     /// The core, for the control plane.
     pub fn segment_mut(&mut self) -> &mut Segment {
-        &mut self.segment
+        &mut self.judge
+    }
+}
+
+impl<R: UnderlayRx, T: PortTx> Ingress<R, T, UnderlayHalf> {
+    /// Joins an underlay's receiving half to a port's sending half, in a thread that does not own the segment.
+    ///
+    /// # Errors
+    /// The port's device is gone.
+    pub fn of_worker(underlay: R, port: T, half: UnderlayHalf) -> io::Result<Self> {
+        let counters = half.counters();
+        let mut ingress = Self::joined(underlay, port, half, counters);
+        ingress.tick()?;
+        Ok(ingress)
     }
 
-    /// What becomes readable when [`Ingress::turn`] may find a datagram.
-    pub fn underlay(&self) -> &R {
-        &self.underlay
+    /// Follows the device's MTU. Call it once a second.
+    ///
+    /// # Errors
+    /// The port's device is gone.
+    pub fn tick(&mut self) -> io::Result<()> {
+        self.mtu_octets = self.port.device()?.mtu_octets;
+        Ok(())
+    }
+
+    /// Takes over what the segment's owner published.
+    pub fn set_view(&mut self, view: Arc<UnderlayView>) {
+        self.judge.set_view(view);
+    }
+
+    /// Gives what the segment's owner has to learn to `take`, until that says that it has no room.
+    pub fn hand_over(&mut self, take: impl FnMut(Sighting) -> bool) {
+        self.judge.hand_over(take);
     }
 }

@@ -47,8 +47,7 @@
 //! ```
 //!
 //! A [`Port`] is where frames enter and leave the overlay, an [`Underlay`] carries datagrams to other VTEPs, and a
-//! [`Segment`] decides. What is not supported: more than one segment over one underlay, more
-//! than one pair of threads.
+//! [`Segment`] decides. What is not supported: more than one segment over one underlay.
 #![forbid(unsafe_code)]
 
 mod affinity;
@@ -70,7 +69,7 @@ pub use affinity::{PROCESSOR_MAX, check_processor};
 pub use egress::Egress;
 pub use faulty::{Faults, FaultyPort};
 pub use forwarder::{Control, Direction, Ended, Forwarder, ForwarderError, WorkerOptions};
-pub use ingress::Ingress;
+pub use ingress::{Ingress, Judge};
 pub use memory::{MemoryPort, MemoryUnderlay, OverlayEnd, UnderlayEnd};
 pub use outer::{Inherit, OuterPolicy};
 pub use patience::BusyPoll;
@@ -79,12 +78,13 @@ pub use port::{Device, Frame, Port, PortRx, PortTx};
 pub use tap::{PlainTapPort, TapOffload, TapPort};
 pub use udp::{SOURCE_PORT_POOL, SourcePort, UdpBuffers, UdpConfig, UdpOffload, UdpUnderlay};
 pub use underlay::{Datagram, Outer, Tally, Target, Underlay, UnderlayRx, UnderlayTx};
+pub use worker::SecondThread;
 
 // What an embedder needs of the crates below, so that this one is the only dependency to name.
 pub use vxgate_codec::{MacAddr, ReservedBits, Vni};
 pub use vxgate_core::{
-    ControlError, Counters, Counts, DropReason, EntryState, EntryView, Event, FloodLists, OverlayHalf,
-    PeerId, PeerView, Prefix, Remote, Segment, SegmentConfig, Timestamp,
+    AllCounters, ControlError, Counters, Counts, DropReason, EntryState, EntryView, Event, FloodLists,
+    OverlayHalf, PeerId, PeerView, Prefix, Remote, Segment, SegmentConfig, Timestamp,
 };
 pub use vxgate_offload::{Joins, Work};
 pub use vxgate_sys::plain_tap::PlainTap;

@@ -36,6 +36,15 @@ impl TapPort {
         Self { tap, offload }
     }
 
+    /// Makes a port of each queue of a device ([`Tap::open_queues`]). What the kernel refuses one of them, none tries again.
+    #[must_use]
+    pub fn of_queues(queues: Vec<Tap>) -> Vec<Self> {
+        let queues: Vec<Arc<Tap>> = queues.into_iter().map(Arc::new).collect();
+        let offload = queues.first().map(|tap| Arc::new(TapOffload::new(Arc::clone(tap))));
+        let port = |(tap, offload)| Self { tap, offload };
+        queues.into_iter().zip(std::iter::repeat(offload).flatten()).map(port).collect()
+    }
+
     /// What the device and the port do for many frames at once, now and while the tunnel runs.
     #[must_use]
     pub fn offload(&self) -> Arc<TapOffload> {

@@ -5,7 +5,7 @@
 //!
 //! One socket at the local address and port receives. It also sends, unless another source port was asked for:
 //! then one socket (`SourcePort::Fixed`) or a pool (`SourcePort::Hash`) sends, and what arrives there is discarded by a
-//! filter in the kernel. A multicast group has a receiving socket of its own, bound to the group.
+//! filter in the kernel. Each of several workers has such sockets; they share the ports. A multicast group has a receiving socket of its own, bound to the group.
 
 mod groups;
 mod receive;
@@ -158,46 +158,39 @@ impl UdpUnderlay {
     /// The port is taken, the address is not this host's, the link does not exist, a group cannot be joined;
     /// `InvalidInput` where the range of source ports is empty or holds port 0.
     pub fn bind(config: &UdpConfig) -> io::Result<Self> {
-        let options = |local: SocketAddr, only_send: bool| UdpOptions {
-            device: config.device.clone(),
-            receive_buffer_octets: (!only_send).then_some(config.receive_buffer_octets),
-            send_buffer_octets: Some(config.send_buffer_octets),
-            checksum: config.checksum,
-            dont_fragment: dont_fragment(config.dont_fragment),
-            want: Want { tos: !only_send, ..Want::default() },
-            only_send,
-            ..UdpOptions::new(local)
-        };
-        let main = Arc::new(udp::bind(&options(config.local, false))?);
-        // The kernel may have chosen the port.
-        let port = main.local_addr()?.port();
-        let sender = |port: u16| -> io::Result<Arc<UdpSocket>> {
-            Ok(Arc::new(udp::bind(&options(SocketAddr::new(config.local.ip(), port), true))?))
-        };
-        let (senders, ports) = match &config.source_port {
-            SourcePort::Fixed(fixed) if *fixed == port || *fixed == config.local.port() => {
-                (vec![Arc::clone(&main)], port..=port)
-            }
-            SourcePort::Fixed(fixed) => (vec![sender(*fixed)?], *fixed..=*fixed),
-            SourcePort::Hash(range) => (bind_pool(range, port, sender)?, range.clone()),
-        };
-        let mut receivers = vec![Arc::clone(&main)];
-        for (group, link) in &config.groups {
-            let socket = udp::bind(&UdpOptions {
-                reuse_address: true,
-                ..options(SocketAddr::new(*group, port), false)
-            })?;
-            socket.join_multicast(*group, *link)?;
-            receivers.push(Arc::new(socket));
-            // What goes to the group leaves where its members are: the routing table need not know.
-            for sender in senders.iter().filter(|_| *link != 0) {
-                sender.set_multicast_interface(*link)?;
-            }
+        let mut only = Self::bind_workers(config, 1)?;
+        only.pop().ok_or_else(|| ErrorKind::InvalidInput.into())
+    }
+
+    /// Opens the sockets for this many workers. Each has a receiving socket of its own at the same address (`SO_REUSEPORT`): the
+    /// kernel gives it a share of the flows, by a hash of a datagram's addresses and ports, so that no flow changes its worker.
+    /// Datagrams that all have one source port, as those of a peer that pins it, all go to one worker. Multicast groups are
+    /// the first one's.
+    ///
+    /// A range of source ports is parted among the workers.
+    ///
+    /// # Errors
+    /// As [`UdpUnderlay::bind`]; `InvalidInput` for a range of fewer source ports than workers.
+    pub fn bind_workers(config: &UdpConfig, workers: usize) -> io::Result<Vec<Self>> {
+        let mut opened: Vec<Sockets> = Vec::with_capacity(workers);
+        for worker in 0..workers {
+            let sockets = Sockets::open(config, opened.first(), worker, workers)?;
+            opened.push(sockets);
         }
-        let gathered = if receivers.len() > 1 { Some(gather(&receivers)?) } else { None };
+        let receivers: Vec<_> = opened.iter().flat_map(|sockets| sockets.receivers.clone()).collect();
+        let senders: Vec<_> = opened.iter().flat_map(|sockets| sockets.senders.clone()).collect();
+        // What goes to a group leaves where its members are: the routing table need not know.
+        for (_, link) in config.groups.iter().filter(|(_, link)| *link != 0) {
+            senders.iter().try_for_each(|sender| sender.set_multicast_interface(*link))?;
+        }
         let offload = Arc::new(UdpOffload::probe(config, &receivers, &senders));
-        let dont_fragment = config.dont_fragment;
-        Ok(Self { main, receivers, gathered, senders, ports, dont_fragment, offload })
+        let underlay = |sockets: Sockets| {
+            let Sockets { main, receivers, senders, ports } = sockets;
+            let gathered = if receivers.len() > 1 { Some(gather(&receivers)?) } else { None };
+            let (dont_fragment, offload) = (config.dont_fragment, Arc::clone(&offload));
+            Ok(Self { main, receivers, gathered, senders, ports, dont_fragment, offload })
+        };
+        opened.into_iter().map(underlay).collect()
     }
 
     /// What the kernel does for many datagrams at once, now and while the tunnel runs.
@@ -233,21 +226,95 @@ impl UdpUnderlay {
     }
 }
 
+/// The sockets of one worker.
+struct Sockets {
+    main: Arc<UdpSocket>,
+    receivers: Vec<Arc<UdpSocket>>,
+    senders: Vec<Arc<UdpSocket>>,
+    ports: RangeInclusive<u16>,
+}
+
+impl Sockets {
+    /// Opens those of worker number `worker` of `workers`; `first` is the first one's.
+    fn open(
+        config: &UdpConfig,
+        first: Option<&Sockets>,
+        worker: usize,
+        workers: usize,
+    ) -> io::Result<Sockets> {
+        let options = |local: SocketAddr, only_send: bool| UdpOptions {
+            device: config.device.clone(),
+            receive_buffer_octets: (!only_send).then_some(config.receive_buffer_octets),
+            send_buffer_octets: Some(config.send_buffer_octets),
+            checksum: config.checksum,
+            dont_fragment: dont_fragment(config.dont_fragment),
+            want: Want { tos: !only_send, ..Want::default() },
+            only_send,
+            ..UdpOptions::new(local)
+        };
+        // The first one finds out whether somebody else has the port; then all of them share it.
+        let shared = |local: SocketAddr, only_send: bool| -> io::Result<Arc<UdpSocket>> {
+            let options = UdpOptions { reuse_port: first.is_some(), ..options(local, only_send) };
+            let socket = udp::bind(&options)?;
+            if workers > 1 {
+                socket.share_port()?;
+            }
+            Ok(Arc::new(socket))
+        };
+        // The kernel may have chosen the port.
+        let local = first.map_or(Ok(config.local), |first| first.main.local_addr())?;
+        let main = shared(local, false)?;
+        let port = main.local_addr()?.port();
+        let at = |port: u16| SocketAddr::new(config.local.ip(), port);
+        let (senders, ports) = match &config.source_port {
+            SourcePort::Fixed(fixed) if *fixed == port || *fixed == config.local.port() => {
+                (vec![Arc::clone(&main)], port..=port)
+            }
+            SourcePort::Fixed(fixed) => (vec![shared(at(*fixed), true)?], *fixed..=*fixed),
+            SourcePort::Hash(range) => {
+                let range = part(range, worker, workers)?;
+                let sender = |port: u16| Ok(Arc::new(udp::bind(&options(at(port), true))?));
+                (bind_pool(&range, port, SOURCE_PORT_POOL.div_ceil(workers), sender)?, range)
+            }
+        };
+        let mut receivers = vec![Arc::clone(&main)];
+        // Every socket that joined a group gets a copy of what is sent to it.
+        for (group, link) in config.groups.iter().filter(|_| first.is_none()) {
+            let socket = udp::bind(&UdpOptions {
+                reuse_address: true,
+                ..options(SocketAddr::new(*group, port), false)
+            })?;
+            socket.join_multicast(*group, *link)?;
+            receivers.push(Arc::new(socket));
+        }
+        Ok(Sockets { main, receivers, senders, ports })
+    }
+}
+
+/// The part of a range of source ports that one worker of several has.
+fn part(range: &RangeInclusive<u16>, worker: usize, workers: usize) -> io::Result<RangeInclusive<u16>> {
+    let width = (usize::from(*range.end()) + 1).saturating_sub(usize::from(*range.start()));
+    if width < workers || range.contains(&0) {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "no range of source ports"));
+    }
+    // Both are less than the width of a range of 16-bit numbers.
+    let (first, last) = (worker * width / workers, (worker + 1) * width / workers - 1);
+    Ok(range.start() + first as u16..=range.start() + last as u16)
+}
+
 const fn dont_fragment(set: bool) -> DontFragment {
     if set { DontFragment::Set } else { DontFragment::Unset }
 }
 
-/// Binds up to [`SOURCE_PORT_POOL`] ports, spread over the range; a taken port is passed over.
+/// Binds up to `most` ports, spread over the range, which is not empty; a taken port is passed over.
 fn bind_pool(
     range: &RangeInclusive<u16>,
     receive_port: u16,
+    most: usize,
     bind: impl Fn(u16) -> io::Result<Arc<UdpSocket>>,
 ) -> io::Result<Vec<Arc<UdpSocket>>> {
-    if range.is_empty() || range.contains(&0) {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "no range of source ports"));
-    }
     let width = usize::from(range.end() - range.start()) + 1;
-    let wanted = width.min(SOURCE_PORT_POOL);
+    let wanted = width.min(most);
     let mut pool = Vec::with_capacity(wanted);
     let mut last_error = None;
     // One slice of the range for each socket; within it the first free port.

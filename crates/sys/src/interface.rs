@@ -79,6 +79,8 @@ pub(crate) enum Call {
     SetHardwareAddress,
     /// `TUNSETIFF`: make or attach the TAP device that the request names.
     TapAttach,
+    /// `TUNSETQUEUE`: take the descriptor's queue out of use, or back into it.
+    TapQueue,
     /// `TUNGETIFF`: the name and flags of the descriptor's device.
     TapDescribe,
 }
@@ -91,6 +93,7 @@ impl Call {
             Call::HardwareAddress => libc::SIOCGIFHWADDR,
             Call::SetHardwareAddress => libc::SIOCSIFHWADDR,
             Call::TapAttach => libc::TUNSETIFF,
+            Call::TapQueue => libc::TUNSETQUEUE,
             Call::TapDescribe => libc::TUNGETIFF,
         }
     }

@@ -28,13 +28,27 @@ pub fn link(a: &Host, a_link: &str, b: &Host, b_link: &str) -> Result<(), Error>
 /// # Errors
 /// [`Error::Features`] when there is no such link, or it cannot be switched.
 pub fn plain_nic(host: &Host, link: &str) -> Result<(), Error> {
+    switch(host, link, &[("rx-gro", true)])
+}
+
+/// Makes superframes leave an end of a cable as wire packets, one by one: whoever listens at the other end sees what a wire
+/// would show.
+///
+/// # Errors
+/// As [`plain_nic`].
+pub fn wire_packets(host: &Host, link: &str) -> Result<(), Error> {
+    switch(host, link, &[])
+}
+
+/// Switches every segmentation offload off, and these features as they say.
+fn switch(host: &Host, link: &str, others: &[(&str, bool)]) -> Result<(), Error> {
     let switched = host.run(|| {
         let features = ethtool::features(link)?;
         let segmenting =
             features.iter().filter(|feature| feature.active && feature.changeable && segments(&feature.name));
         let mut wanted: Vec<(&str, bool)> =
             segmenting.map(|feature| (feature.name.as_str(), false)).collect();
-        wanted.push(("rx-gro", true));
+        wanted.extend(others);
         ethtool::set_features(link, &wanted)
     });
     switched.map_err(|source| Error::Features { link: link.to_owned(), source })

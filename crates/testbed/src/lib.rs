@@ -33,7 +33,7 @@ pub mod tcp;
 pub mod udp;
 mod wait;
 
-pub use cable::{link, plain_nic};
+pub use cable::{link, plain_nic, wire_packets};
 pub use digest::Digest;
 pub use host::{Error, Host};
 pub use isolated::{isolated, isolated_main, require_namespaces, skip, test_name};

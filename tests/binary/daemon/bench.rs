@@ -20,6 +20,13 @@ fn bench(args: &str) -> Command {
     marked(command)
 }
 
+/// The binary with an option alone.
+fn command_of(option: &str) -> Command {
+    let mut command = Command::new(VXGATE);
+    command.arg(option);
+    command
+}
+
 fn keys(value: &Value) -> Vec<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()
 }
@@ -38,7 +45,8 @@ fn a_short_run_measures_both_data_planes() {
             return;
         }
         let start = now();
-        let line = "--load tcp1,udp-flat-18-1,rtt --rounds 1 --duration 0.3 --json /run/report.json";
+        let line = "--load tcp1,udp-flat-18-1,rtt --rounds 1 --duration 0.3 --json /run/report.json \
+                    --html /run/report.html";
         let ended = Ended::of(bench(line));
         println!("took {:?}\n{}{}", start.elapsed(), ended.stdout, ended.stderr);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -65,8 +73,13 @@ fn a_short_run_measures_both_data_planes() {
         );
         assert_eq!((&report["link"], &report["rounds"]), (&"superframes".into(), &1.into()));
         assert_eq!(report["command"], format!("vxgate bench {line}"));
+        let version = Ended::of(command_of("--version")).stdout;
+        assert_eq!(report["version"], version.trim_end());
         let resident = report["resident_octets"].as_u64().unwrap();
         assert!((1 << 20..256 << 20).contains(&resident), "{resident}");
+
+        let page = fs::read_to_string("/run/report.html").unwrap();
+        assert!(page.contains("<svg") && page.contains("rtt-loaded"), "{page}");
 
         let loads = report["loads"].as_array().unwrap();
         let names: Vec<&str> = loads.iter().map(|load| load["name"].as_str().unwrap()).collect();
@@ -93,8 +106,13 @@ fn a_short_run_measures_both_data_planes() {
             }
             let ratio = load["ratio"].as_f64().unwrap();
             assert!((ratio - vxgate / kernel).abs() < 1e-9 * ratio, "{load:#}");
-            assert!(ended.stdout.contains(load["name"].as_str().unwrap()), "{}", ended.stdout);
         }
+        let page = fs::read_to_string("/run/report.html").unwrap();
+        for row in ["1 stream", "18 octets, 1 flow", "idle, p99.9", "beside TCP, median"] {
+            assert!(ended.stdout.contains(&format!("\n  {row} ")), "{row}: {}", ended.stdout);
+            assert!(page.contains(&format!(">{row}</th>")), "{row}: {page}");
+        }
+        assert!(page.contains("<polyline") && page.ends_with("</html>\n"), "{page}");
         for plane in ["vxgate", "kernel"] {
             assert!(loads[0][plane][0]["cpu_seconds"].as_f64().unwrap() > 0.0, "{plane}");
             assert_eq!(loads[1][plane][0]["reordered"], 0, "{plane}");
@@ -161,7 +179,7 @@ fn a_signal_ends_it_with_what_was_measured_and_nothing_is_left() {
             if group { kill_process_group(pid, signal) } else { kill_process(pid, signal) }.unwrap();
             let (status, log) = daemon.wait();
             assert_eq!(status.code(), Some(130), "{signal:?}: {log}");
-            assert!(told("/run/table").contains("tcp1"), "{signal:?}: {}", told("/run/table"));
+            assert!(told("/run/table").contains("\n  1 stream "), "{signal:?}: {}", told("/run/table"));
             let report: Value = serde_json::from_str(&told("/run/report.json")).unwrap();
             let rounds = report["loads"][0]["kernel"].as_array().unwrap().len();
             assert!((1..100).contains(&rounds), "{rounds}");

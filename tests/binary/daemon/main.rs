@@ -30,3 +30,5 @@ mod mtu;
 mod refused;
 #[cfg(test)]
 mod threads;
+#[cfg(test)]
+mod workers;

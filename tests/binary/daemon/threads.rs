@@ -34,14 +34,14 @@ fn the_threads_run_where_they_are_told_in_turn() {
         // Whichever this test may use: the first and the last of them.
         let first = all.split([',', '-']).next().unwrap();
         let last = all.rsplit([',', '-']).next().unwrap();
-        for (list, egress, ingress) in [
+        for (list, first_on, second_on) in [
             (first.to_owned(), first, first),
             (format!("{first},{last}"), first, last),
             (format!("{last},{first}"), last, first),
         ] {
             let daemon = ground.up(&format!("{UP} --affinity {list}"));
             let pinned = processors(&daemon);
-            assert_eq!((&*pinned["vxgate-egress"], &*pinned["vxgate-ingress"]), (egress, ingress), "{list}");
+            assert_eq!((&*pinned["vxgate-0"], &*pinned["vxgate-0-out"]), (first_on, second_on), "{list}");
             assert_eq!(&pinned["vxgate"], all, "what steers is not pinned");
             assert!(ground.answers());
             assert!(ground.vxgate("show").stdout.contains("  affinity:    "), "{list}");
@@ -79,6 +79,25 @@ fn frames_pass_however_long_the_threads_poll_and_it_is_shown() {
             assert!(ground.answers(), "{option}");
             assert_eq!(ground.show()["busy_poll"], shown);
             assert!(ground.vxgate("show").stdout.contains(text), "{option}");
+            daemon.stop();
+        }
+    });
+}
+
+#[test]
+fn frames_pass_with_one_thread_and_with_two_and_it_is_shown() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::with_gate();
+        for (option, shown, threads) in [("", "2", 2), ("--threads 1", "1", 1), ("--threads auto", "auto", 2)]
+        {
+            let daemon = ground.up(&format!("{UP} {option}"));
+            assert!(ground.answers(), "{option}");
+            assert_eq!(ground.show()["threads"], shown);
+            let carriers = processors(&daemon).keys().filter(|name| name.starts_with("vxgate-0")).count();
+            assert_eq!(carriers, threads, "{option}");
             daemon.stop();
         }
     });

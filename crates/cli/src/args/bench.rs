@@ -31,7 +31,7 @@ Exit status: 0 measured; 1 not; 2 wrong command line; 130 ended by a signal, aft
 
 Examples:
   vxgate bench
-  vxgate bench --wire --rounds 5 --json wire.json
+  vxgate bench --load all --wire --rounds 5 --html wire.html
   vxgate bench --load tcp1,udp-flat-18-1 --duration 1
   vxgate bench --against none --load rtt -- --source-port hash";
 
@@ -70,6 +70,10 @@ pub(crate) struct BenchArgs {
     /// Write the report as JSON; - for standard output, in place of the table
     #[arg(long, value_name = "FILE|-")]
     pub(crate) json: Option<PathBuf>,
+
+    /// Write the report as a page with charts: one file for a browser
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 
     /// Further options for the `vxgate up` that is measured
     #[arg(last = true, value_name = "UP_OPTION")]

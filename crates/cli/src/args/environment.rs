@@ -35,6 +35,8 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("df", "VXGATE_DF"),
     ("udp-checksum", "VXGATE_UDP_CHECKSUM"),
     ("offload", "VXGATE_OFFLOAD"),
+    ("workers", "VXGATE_WORKERS"),
+    ("threads", "VXGATE_THREADS"),
     ("busy-poll", "VXGATE_BUSY_POLL"),
     ("affinity", "VXGATE_AFFINITY"),
 ];
@@ -152,7 +154,7 @@ mod tests {
                 line.push(format!("--{option}={}", if option == "source-port" { "4789" } else { default }));
             }
         }
-        assert_eq!(line.len(), 14, "{line:?}");
+        assert_eq!(line.len(), 17, "{line:?}");
         assert_eq!(UpConfig::new(read_layer(line).unwrap()), UpConfig::new(UpOptions::default()));
     }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use ipnet::IpNet;
 use vxgate_codec::{ReservedBits, Vni};
 
-use crate::config::values::{self, BusyPoll, CpuList, DeviceName, Df, Mtu, SourcePort, Tos, Ttl};
+use crate::config::values::{self, BusyPoll, CpuList, DeviceName, Df, Mtu, SourcePort, Threads, Tos, Ttl};
 
 /// One layer of options: what the command line, the environment or the init script's arguments say.
 ///
@@ -128,6 +128,21 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "auto|off", value_parser = values::auto_off, help_heading = "Performance")]
     pub(crate) offload: Option<bool>,
 
+    /// Workers that carry frames, 1 to 16 [default: 1]
+    ///
+    /// Each flow stays with one of them, so that its frames stay in order. More than one helps where there are processors to spare,
+    /// several flows at once, and peers that send from a port by flow (--source-port hash at their end): datagrams that all come from
+    /// one port all go to one worker.
+    #[arg(long, value_name = "N", value_parser = values::workers, help_heading = "Threads")]
+    pub(crate) workers: Option<u16>,
+
+    /// Threads of each worker: auto, 1 or 2 [default: 2]
+    ///
+    /// 2 gives each direction its own, 1 carries both in one thread. auto is one, which a second joins while both
+    /// directions are busy: it serves better where processors are short, and answers a lone request sooner.
+    #[arg(long, value_name = "auto|1|2", help_heading = "Threads")]
+    pub(crate) threads: Option<Threads>,
+
     /// How long a thread polls for more before it sleeps: auto or 0 to 1000000 microseconds [default: auto]
     ///
     /// 0 sleeps at once. auto polls for up to 50 us while frames come in quicker succession than that, and not at all where others want
@@ -137,8 +152,8 @@ pub(crate) struct UpOptions {
 
     /// Processors to pin the threads to, as in 0,1 or 0-3
     ///
-    /// By default they run where the system puts them. One each and in turn: the thread that sends, then the one that receives, of each worker; after the last processor comes the
-    /// first again.
+    /// By default they run where the system puts them. One each and in turn: the first thread of each worker, then its second, which
+    /// carries what goes out; after the last processor comes the first again.
     #[arg(long, value_name = "CPU-LIST", help_heading = "Threads")]
     pub(crate) affinity: Option<CpuList>,
 }
@@ -170,6 +185,8 @@ impl UpOptions {
             df: self.df.or(lower.df),
             udp_checksum: self.udp_checksum.or(lower.udp_checksum),
             offload: self.offload.or(lower.offload),
+            workers: self.workers.or(lower.workers),
+            threads: self.threads.or(lower.threads),
             busy_poll: self.busy_poll.or(lower.busy_poll),
             affinity: self.affinity.or(lower.affinity),
         }

@@ -7,13 +7,12 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use serde::Serialize;
-
-use super::model::{LoadReport, Report};
-use super::table;
+use super::model::Report;
+use super::report;
 use crate::args::bench::BenchArgs;
 use crate::failure::Failure;
 use crate::namespaces;
+use crate::print::Style;
 
 /// A form of the report that has a file.
 struct Document<'a> {
@@ -29,7 +28,20 @@ struct Document<'a> {
 fn documents(args: &BenchArgs) -> Vec<Document<'_>> {
     let mut documents = Vec::new();
     if let Some(path) = args.json.as_deref().filter(|_| !is_json_printed(args)) {
-        documents.push(Document { option: "--json", path, variable: "VXGATE_BENCH_JSON", render: json });
+        documents.push(Document {
+            option: "--json",
+            path,
+            variable: "VXGATE_BENCH_JSON",
+            render: report::json,
+        });
+    }
+    if let Some(path) = args.html.as_deref() {
+        documents.push(Document {
+            option: "--html",
+            path,
+            variable: "VXGATE_BENCH_HTML",
+            render: report::html,
+        });
     }
     documents
 }
@@ -73,32 +85,11 @@ pub(super) fn write(args: &BenchArgs, report: &Report, out: &mut dyn Write) -> R
         }
     }
     let printed = if is_json_printed(args) {
-        out.write_all(json(report).as_bytes())
+        out.write_all(report::json(report).as_bytes())
     } else if report.loads.is_empty() {
         Ok(())
     } else {
-        table::write(out, report)
+        out.write_all(report::table(report, Style::of_stdout().is_coloured()).as_bytes())
     };
     printed.and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
-}
-
-/// One load as `--json` writes it: with the ratios, which the model computes.
-#[derive(Serialize)]
-struct JsonLoad<'a> {
-    #[serde(flatten)]
-    load: &'a LoadReport,
-    /// vxgate's figure over the kernel's, for each round.
-    ratios: Vec<f64>,
-    /// Their median.
-    ratio: Option<f64>,
-}
-
-fn json(report: &Report) -> String {
-    let of = |load: &LoadReport| {
-        let load = JsonLoad { load, ratios: load.ratios(), ratio: load.ratio() };
-        serde_json::to_value(load).expect("numbers and texts")
-    };
-    let mut value = serde_json::to_value(report).expect("numbers and texts");
-    value["loads"] = report.loads.iter().map(of).collect();
-    format!("{value:#}\n")
 }

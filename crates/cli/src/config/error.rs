@@ -52,6 +52,8 @@ pub(crate) enum ConfigError {
     MtuBelowIpv6 { mtu: u16, address: Ipv6Net },
     #[error("{network} has bits set behind its prefix; the network is {}", network.trunc())]
     HostBits { option: &'static str, network: IpNet },
+    #[error("{workers} workers need as many source ports, and the range has {ports}")]
+    FewerPortsThanWorkers { ports: usize, workers: u16 },
     #[error("{network} is given twice")]
     RouteTwice { network: IpNet },
 }
@@ -78,6 +80,7 @@ impl ConfigError {
             | Self::AddressOverlap { .. } => "address",
             Self::MtuBelowIpv6 { .. } => "mtu",
             Self::RouteTwice { .. } => "route",
+            Self::FewerPortsThanWorkers { .. } => "workers",
             Self::MixedFamilies { option, .. } | Self::HostBits { option, .. } => option,
         }
     }
@@ -95,6 +98,9 @@ impl ConfigError {
                 if peer.is_ipv4() { "0.0.0.0/0" } else { "::/0" }
             )),
             Self::AddressOverlap { .. } => Some("drop one of them, or give both the same prefix".to_owned()),
+            Self::FewerPortsThanWorkers { .. } => {
+                Some("widen --source-port hash:LOW-HIGH, or ask for fewer workers".to_owned())
+            }
             Self::HostBits { option, network } => Some(format!("write --{option} {}", network.trunc())),
             Self::UnderlayIsDevice { .. }
             | Self::LocalUnusable { .. }

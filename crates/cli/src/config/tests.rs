@@ -102,6 +102,7 @@ fn each_rule_names_the_option_and_says_why() {
         ("--route 10.0.0.1/8", "route", "the network is 10.0.0.0/8"),
         ("--accept-from 10.0.0.1/8", "accept-from", "the network is 10.0.0.0/8"),
         ("--route 10.0.0.0/8 --route 10.0.0.0/8", "route", "given twice"),
+        ("--workers 3 --source-port hash:50000-50001", "workers", "the range has 2"),
     ] {
         let error = refusal(line);
         assert_eq!(error.option(), option, "{line}");
@@ -118,6 +119,7 @@ fn hints_give_the_words_to_write() {
         ("--route 10.0.0.1/8", "write --route 10.0.0.0/8"),
         ("--peer 2001:db8::1 --accept-from 0.0.0.0/0", "--accept-from ::/0"),
         ("--peer 2001:db8::1 --peer 10.0.0.1", "second tunnel"),
+        ("--workers 16 --source-port hash:50000-50001", "fewer workers"),
     ] {
         let hint = refusal(line).hint().expect(line);
         assert!(hint.contains(words), "{line}: {hint}");

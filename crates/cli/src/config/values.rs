@@ -161,6 +161,40 @@ impl FromStr for BusyPoll {
     }
 }
 
+/// How many threads a worker has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// One, and a second one while both directions are busy.
+    Auto,
+    /// One for both directions.
+    One,
+    /// One for each direction.
+    Two,
+}
+
+impl fmt::Display for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Threads::Auto => "auto",
+            Threads::One => "1",
+            Threads::Two => "2",
+        })
+    }
+}
+
+impl FromStr for Threads {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<Threads, NotAllowed> {
+        match text {
+            "auto" => Ok(Threads::Auto),
+            "1" => Ok(Threads::One),
+            "2" => Ok(Threads::Two),
+            _ => Err(not_allowed("auto, 1 or 2")),
+        }
+    }
+}
+
 /// Processors to pin threads to, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CpuList(Vec<u16>);
@@ -350,6 +384,16 @@ pub(crate) fn ageing(text: &str) -> Result<Duration, NotAllowed> {
         .ok_or(not_allowed("a number of seconds from 1 to 1000000, or 0 for never"))
 }
 
+/// The most workers: each is two threads, and a tunnel with more of them than processors is slower.
+const MAX_WORKERS: u16 = 16;
+
+/// How many pairs of threads carry frames.
+pub(crate) fn workers(text: &str) -> Result<u16, NotAllowed> {
+    decimal(text)
+        .filter(|count| (1..=MAX_WORKERS).contains(count))
+        .ok_or(not_allowed("a number of workers from 1 to 16"))
+}
+
 /// The largest table of MAC addresses.
 pub(crate) const MAX_MACS: u32 = 1 << 24;
 
@@ -457,6 +501,14 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_has_one_thread_or_two_or_as_many_as_it_needs() {
+        for text in ["auto", "1", "2"] {
+            assert_eq!(text.parse::<Threads>().unwrap().to_string(), text);
+        }
+        refused(str::parse::<Threads>, &["", "0", "3", "Auto"]);
+    }
+
+    #[test]
     fn busy_polling_is_auto_or_microseconds() {
         for (text, value) in
             [("auto", BusyPoll::Auto), ("0", BusyPoll::Micros(0)), ("1000000", BusyPoll::Micros(1_000_000))]
@@ -493,6 +545,8 @@ mod tests {
         refused(ageing, &["", "1000001", "-1", "300s", "99999999999999999999"]);
         assert_eq!((max_macs("1"), max_macs("16777216")), (Ok(1), Ok(MAX_MACS)));
         refused(max_macs, &["", "0", "16777217", "+1", "16k"]);
+        assert_eq!((workers("1"), workers("16")), (Ok(1), Ok(16)));
+        refused(workers, &["", "0", "17", "-1", "auto"]);
         assert_eq!((port("1"), port("65535")), (Ok(1), Ok(65535)));
         refused(port, &["", "0", "65536", "+1", " 1", "4789/udp"]);
         assert_eq!((on_off("on"), on_off("off")), (Ok(true), Ok(false)));

@@ -132,8 +132,11 @@ pub(crate) struct TunnelStatus {
     pub(crate) lane: String,
     /// The offloads by name, and whether each is in force.
     pub(crate) offload: BTreeMap<String, bool>,
-    /// How many pairs of threads carry frames.
+    /// How many workers carry frames.
     pub(crate) workers: u32,
+    /// Threads of each worker, as the option has it: `auto`, `1` or `2`.
+    #[serde(default)]
+    pub(crate) threads: String,
     /// How long a thread polls before it sleeps, as the option has it: `auto` or microseconds.
     #[serde(default)]
     pub(crate) busy_poll: String,

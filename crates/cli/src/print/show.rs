@@ -41,6 +41,7 @@ fn tunnel_block(out: &mut dyn Write, style: Style, tunnel: &TunnelStatus) -> io:
     line(out, "source port", &tunnel.source_port)?;
     line(out, "mtu", tunnel.mtu)?;
     line(out, "lane", format_args!("{}, {}", tunnel.lane, Count(tunnel.workers.into(), "worker")))?;
+    line(out, "threads", format_args!("{} for each worker", tunnel.threads))?;
     let micros = tunnel.busy_poll.parse::<u32>();
     line(out, "busy poll", micros.map_or(tunnel.busy_poll.clone(), |micros| format!("{micros} us")))?;
     line(out, "affinity", tunnel.affinity.as_deref().unwrap_or(NONE))?;

@@ -15,11 +15,21 @@ impl Style {
     #[cfg(test)]
     pub(crate) const PLAIN: Style = Style { colour: false };
 
+    /// Colour where it is asked for.
+    pub(crate) const fn coloured(colour: bool) -> Style {
+        Style { colour }
+    }
+
     /// Colour where standard output is a terminal that has it, and NO_COLOR (no-color.org) is not set.
     pub(crate) fn of_stdout() -> Style {
         let refused = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
         Style { colour: io::stdout().is_terminal() && !refused("NO_COLOR") && !dumb }
+    }
+
+    /// Whether there is any.
+    pub(crate) const fn is_coloured(self) -> bool {
+        self.colour
     }
 
     /// A heading's name.

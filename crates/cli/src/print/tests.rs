@@ -20,6 +20,7 @@ pub(crate) fn tunnel() -> TunnelStatus {
         lane: "socket".to_owned(),
         offload: BTreeMap::from([("udp-gso".to_owned(), false), ("tap-vnet-hdr".to_owned(), true)]),
         workers: 1,
+        threads: "auto".to_owned(),
         busy_poll: "auto".to_owned(),
         affinity: None,
         sizes: Sizes {
@@ -122,6 +123,7 @@ tunnel: vxlan0
   source port: 4789
   mtu:         1450
   lane:        socket, 1 worker
+  threads:     auto for each worker
   busy poll:   auto
   affinity:    none
   buffers:     receive 8.00 MiB, send 4.00 MiB, device 5000 frames

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A number of octets, as in `1.20 KiB`.
-pub(super) struct Octets(pub(super) u64);
+pub(crate) struct Octets(pub(crate) u64);
 
 impl fmt::Display for Octets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,7 +71,7 @@ impl fmt::Display for Millis {
 }
 
 /// A number of things, as in `1 frame` and `2 frames`.
-pub(super) struct Count(pub(super) u64, pub(super) &'static str);
+pub(crate) struct Count(pub(crate) u64, pub(crate) &'static str);
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -49,6 +49,9 @@ pub(crate) enum UpError {
     /// The TAP device cannot be made.
     #[error(transparent)]
     Tap(#[from] TapError),
+    /// Several workers need a device of several queues, which this kernel does not make.
+    #[error("the kernel makes no TAP device with a virtio header and {workers} queues")]
+    NoQueues { workers: u16 },
     /// The UDP port is taken.
     #[error("UDP port {} of {} is taken{}", address.port(), address.ip(), owner.as_ref().map_or(String::new(), |owner| format!(" by {owner}")))]
     PortTaken { address: SocketAddr, owner: Option<String> },
@@ -104,6 +107,7 @@ impl UpError {
                 format!("take that one away first (ip route del {network}), or leave --route {network} out")
             }
             UpError::NoProcessor { here: Some(here), .. } => format!("this process may run on {here}"),
+            UpError::NoQueues { .. } => "leave --workers out: one worker does with a plain device".to_owned(),
             UpError::UnderlayTooSmall { .. } => "raise the MTU of the underlay's device".to_owned(),
             UpError::PortTaken { .. } => {
                 "stop its owner, or give each tunnel a --local address or a --port of its own".to_owned()

@@ -46,6 +46,8 @@ pub(super) struct About {
     pub(super) port: u16,
     pub(super) source_port: String,
     pub(super) offload: OffloadView,
+    pub(super) workers: u16,
+    pub(super) threads: String,
     pub(super) busy_poll: String,
     pub(super) affinity: Option<String>,
     pub(super) buffers: UdpBuffers,
@@ -93,7 +95,7 @@ impl Handler for Tenant {
         let (peers, counts, limit, at) = self
             .ask(|segment, now| {
                 let peers: Vec<PeerView> = segment.peers().filter(|peer| peer.configured).collect();
-                (peers, segment.counters().snapshot(), segment.config().max_macs, now)
+                (peers, segment.all_counters().snapshot(), segment.config().max_macs, now)
             })
             .await?;
         let about = self.about.clone();
@@ -109,7 +111,8 @@ impl Handler for Tenant {
             source_port: about.source_port,
             lane: LANE.to_owned(),
             offload: about.offload.in_force(),
-            workers: 1,
+            workers: about.workers.into(),
+            threads: about.threads,
             busy_poll: about.busy_poll,
             affinity: about.affinity,
             sizes: Sizes {

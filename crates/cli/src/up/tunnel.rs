@@ -15,8 +15,8 @@ use ipnet::IpNet;
 use vxgate_codec::MacAddr;
 use vxgate_core::{Prefix, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{
-    BusyPoll, Forwarder, Inherit, Joins, OuterPolicy, PlainTapPort, SourcePort, TapOffload, TapPort,
-    UdpBuffers, UdpConfig, UdpOffload, UdpUnderlay, WorkerOptions,
+    BusyPoll, Forwarder, Inherit, Joins, OuterPolicy, PlainTapPort, SecondThread, SourcePort, TapOffload,
+    TapPort, UdpBuffers, UdpConfig, UdpOffload, UdpUnderlay, WorkerOptions,
 };
 use vxgate_netlink::{Link, Netlink};
 use vxgate_sys::plain_tap::PlainTap;
@@ -47,8 +47,8 @@ pub(crate) struct Tunnel {
 impl Tunnel {
     /// Makes the device and the sockets and starts forwarding.
     pub(crate) async fn start(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<Tunnel, UpError> {
-        let underlay = bind(netlink, config, plan).await?;
-        let tap = AnyTap::open(config.dev.as_str(), config.offload)?;
+        let underlays = bind(netlink, config, plan).await?;
+        let tap = AnyTap::open(config)?;
         let link = netlink.link_by_name(tap.name()).await?;
         set_up(netlink, &link, config, plan).await?;
 
@@ -59,18 +59,22 @@ impl Tunnel {
         }
         let policy = outer_policy(config);
         let dev = tap.name().to_owned();
+        // All of them have the same address, sizes and offloads.
+        let underlay = underlays.first().ok_or_else(|| UpError::Start(io::ErrorKind::InvalidInput.into()))?;
         let local = underlay.local_addr().map_err(UpError::Start)?;
         let udp = underlay.offload();
         let buffers = underlay.buffers().map_err(UpError::Start)?;
         let workers = worker_options(config);
         let (tap, forwarder) = match tap {
-            AnyTap::Offload(tap) => {
-                let port = TapPort::new(tap);
-                (Some(port.offload()), Forwarder::spawn_with(segment, port, underlay, policy, &workers))
+            AnyTap::Offload(queues) => {
+                let ports = TapPort::of_queues(queues);
+                let offload = ports.first().map(TapPort::offload);
+                let pairs = ports.into_iter().zip(underlays);
+                (offload, Forwarder::spawn_pairs(segment, pairs, policy, &workers))
             }
             AnyTap::Plain(tap) => {
-                let port = PlainTapPort::new(tap);
-                (None, Forwarder::spawn_with(segment, port, underlay, policy, &workers))
+                let pairs = [PlainTapPort::new(tap)].into_iter().zip(underlays);
+                (None, Forwarder::spawn_pairs(segment, pairs, policy, &workers))
             }
         };
         let offload = OffloadView { tap, udp };
@@ -116,37 +120,44 @@ impl OffloadView {
     }
 }
 
-/// The TAP with a virtio header, or the plain one where the kernel refuses it.
+/// The TAP with a virtio header, one queue for each worker, or the plain one where the kernel refuses it.
 enum AnyTap {
-    Offload(Arc<Tap>),
+    Offload(Vec<Tap>),
     Plain(Arc<PlainTap>),
 }
 
 impl AnyTap {
-    fn open(name: &str, offload: bool) -> Result<AnyTap, TapError> {
-        let offload = if offload { Offload::ALL } else { Offload::NONE };
-        match Tap::open(&TapOptions { offload, ..TapOptions::new(name) }) {
-            Ok(tap) => {
-                tracing::debug!(offload = ?tap.offload(), "the device's offloads");
-                Ok(AnyTap::Offload(Arc::new(tap)))
+    fn open(config: &UpConfig) -> Result<AnyTap, UpError> {
+        let offload = if config.offload { Offload::ALL } else { Offload::NONE };
+        let options = TapOptions { offload, ..TapOptions::new(config.dev.as_str()) };
+        let opened = match config.workers {
+            // A device of one queue is nobody else's.
+            1 => Tap::open(&options).map(|tap| vec![tap]),
+            workers => Tap::open_queues(&options, workers.into()),
+        };
+        match opened {
+            Ok(queues) => {
+                tracing::debug!(offload = ?queues.first().map(Tap::offload), "the device's offloads");
+                Ok(AnyTap::Offload(queues))
             }
-            Err(TapError::FlagsRefused) => {
+            Err(TapError::FlagsRefused) if config.workers == 1 => {
                 tracing::info!("the kernel refuses a TAP with a virtio header: using a plain one");
-                PlainTap::open(name).map(|tap| AnyTap::Plain(Arc::new(tap)))
+                Ok(AnyTap::Plain(Arc::new(PlainTap::open(config.dev.as_str())?)))
             }
-            Err(error) => Err(error),
+            Err(TapError::FlagsRefused) => Err(UpError::NoQueues { workers: config.workers }),
+            Err(error) => Err(error.into()),
         }
     }
 
     fn name(&self) -> &str {
         match self {
-            AnyTap::Offload(tap) => tap.name(),
+            AnyTap::Offload(queues) => queues.first().map_or("", Tap::name),
             AnyTap::Plain(tap) => tap.name(),
         }
     }
 }
 
-async fn bind(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<UdpUnderlay, UpError> {
+async fn bind(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<Vec<UdpUnderlay>, UpError> {
     let address = SocketAddr::new(plan.local, config.port);
     let groups = config.peers.iter().filter(|peer| peer.is_multicast());
     let udp = UdpConfig {
@@ -161,8 +172,8 @@ async fn bind(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<UdpUn
         groups: groups.map(|group| (*group, plan.underlay)).collect(),
         ..UdpConfig::new(address)
     };
-    match UdpUnderlay::bind(&udp) {
-        Ok(underlay) => Ok(underlay),
+    match UdpUnderlay::bind_workers(&udp, config.workers.into()) {
+        Ok(underlays) => Ok(underlays),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             // The receiving port, or the fixed source port where that is another one.
             let taken = match config.source_port {
@@ -253,6 +264,11 @@ fn worker_options(config: &UpConfig) -> WorkerOptions {
             values::BusyPoll::Auto => BusyPoll::Adaptive,
             values::BusyPoll::Micros(0) => BusyPoll::Off,
             values::BusyPoll::Micros(micros) => BusyPoll::Fixed(Duration::from_micros(micros.into())),
+        },
+        second_thread: match config.threads {
+            values::Threads::Auto => SecondThread::OnDemand,
+            values::Threads::One => SecondThread::Never,
+            values::Threads::Two => SecondThread::Always,
         },
         affinity: config.affinity.iter().flat_map(CpuList::processors).collect(),
     }

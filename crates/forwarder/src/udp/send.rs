@@ -228,8 +228,13 @@ impl UnderlayTx for UdpTx {
                     });
                 }
                 Work::Split(split) => {
-                    // The work is that of this very frame.
-                    let Some(cutter) = split.cutter(frame) else { continue };
+                    let Some(cutter) = split.cutter(frame) else {
+                        let frames = split.count(frame.len()) as u64;
+                        targets
+                            .iter()
+                            .for_each(|to| tally.dropped(to.peer, DropReason::BadSuperframe, frames));
+                        continue;
+                    };
                     for index in 0..cutter.count() {
                         let octets = cutter.segment_length(index);
                         self.enqueue(octets, &fields, outer.flow_hash, targets, tally, |place| {

@@ -191,3 +191,63 @@ fn a_kernel_peers_superframe_of_datagrams_is_lent_whole() {
     assert_eq!(datagram.segment_octets, Some(500));
     assert_eq!(datagram.buffer[datagram.payload.clone()], payload);
 }
+
+#[test]
+fn workers_share_the_receiving_port_and_part_the_source_ports() {
+    for source_port in [SourcePort::Fixed(0), SourcePort::Hash(40_000..=40_999)] {
+        let workers = UdpUnderlay::bind_workers(&UdpConfig { source_port, ..loopback() }, 4).unwrap();
+        let local = workers[0].local_addr().unwrap();
+        assert!(workers.iter().all(|worker| worker.local_addr().unwrap() == local));
+        let pools: Vec<Vec<u16>> = workers.iter().map(|worker| ports(&worker.senders)).collect();
+        if workers[0].source_ports() == 1 {
+            assert_eq!(pools, vec![vec![local.port()]; 4]);
+        } else {
+            for (worker, pool) in (0..).zip(&pools) {
+                let own = 40_000 + worker * 250..40_000 + (worker + 1) * 250;
+                assert_eq!(pool.len(), SOURCE_PORT_POOL / 4);
+                assert!(pool.iter().all(|port| own.contains(port)), "{pool:?}");
+            }
+        }
+        // Nobody else has it, several workers or one.
+        for others in [1, 2] {
+            let config = UdpConfig::new(local);
+            assert_eq!(error_of(UdpUnderlay::bind_workers(&config, others)), ErrorKind::AddrInUse);
+        }
+    }
+}
+
+fn ports(sockets: &[Arc<UdpSocket>]) -> Vec<u16> {
+    sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect()
+}
+
+fn error_of<T>(result: io::Result<T>) -> ErrorKind {
+    result.err().expect("it is refused").kind()
+}
+
+#[test]
+fn a_pinned_source_port_of_its_own_is_shared_too() {
+    // One that the system chose a moment ago.
+    let free = Peer::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = UdpConfig { source_port: SourcePort::Fixed(free), ..loopback() };
+    let workers = UdpUnderlay::bind_workers(&config, 3).unwrap();
+    assert!(workers.iter().all(|worker| ports(&worker.senders) == [free]));
+    assert_ne!(workers[0].local_addr().unwrap().port(), free);
+}
+
+#[test]
+fn fewer_source_ports_than_workers_are_refused() {
+    let config = UdpConfig { source_port: SourcePort::Hash(50_000..=50_001), ..loopback() };
+    assert_eq!(error_of(UdpUnderlay::bind_workers(&config, 3)), ErrorKind::InvalidInput);
+    assert_eq!(UdpUnderlay::bind_workers(&config, 0).unwrap().len(), 0);
+}
+
+#[test]
+fn the_parts_of_a_range_are_the_range() {
+    for range in [1..=65_535, 4000..=4004, 7..=7] {
+        for workers in 1..=range.len().min(16) {
+            let parts: Vec<u16> =
+                (0..workers).flat_map(|worker| part(&range, worker, workers).unwrap()).collect();
+            assert_eq!(parts, range.clone().collect::<Vec<_>>(), "{workers}");
+        }
+    }
+}

@@ -5,10 +5,12 @@
 
 mod error;
 mod offload;
+mod queues;
 
 pub use error::TapError;
 pub(crate) use error::{check_name, explain_attach, explain_open};
 pub use offload::Offload;
+pub use queues::QUEUES_MAX;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -53,6 +55,8 @@ impl<'a> TapOptions<'a> {
 #[derive(Debug)]
 pub struct Tap {
     fd: OwnedFd,
+    /// What frames are written by, where that is another descriptor: see [`Tap::open_queues`].
+    writer: Option<OwnedFd>,
     name: String,
     /// Asks the namespace in which the device was made.
     namespace: OwnedFd,
@@ -109,6 +113,7 @@ impl Tap {
         let write_offload = if uso { write_offload | Offload::USO } else { write_offload };
         Ok(Tap {
             fd,
+            writer: None,
             name,
             namespace: interface::socket()?,
             offload: AtomicU32::new(granted.0),
@@ -182,7 +187,7 @@ impl Tap {
     /// a superframe that is not in [`Tap::write_offload`]; `EIO` while the interface is down; `EBADFD` when it
     /// was deleted.
     pub fn write(&self, frame: &[u8]) -> io::Result<Option<usize>> {
-        call::write(self.fd.as_fd(), frame)
+        call::write(self.writer.as_ref().unwrap_or(&self.fd).as_fd(), frame)
     }
 
     /// The interface's MAC address.

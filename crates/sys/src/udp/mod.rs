@@ -66,6 +66,16 @@ impl UdpSocket {
         self.v6
     }
 
+    /// Lets sockets that are bound with [`UdpOptions::reuse_port`] from now on share this one's port. The first socket, bound
+    /// without that, so finds out whether somebody else has the port.
+    ///
+    /// # Errors
+    ///
+    /// `ENOPROTOOPT` before Linux 3.9.
+    pub fn share_port(&self) -> io::Result<()> {
+        SockRef::from(&self.fd).set_reuse_port(true)
+    }
+
     /// Octets that the kernel may queue for receiving; it counts its own overhead, and doubles what was asked
     /// for.
     ///

@@ -52,6 +52,9 @@ pub struct UdpOptions {
     /// Share the address with other sockets that ask for the same (`SO_REUSEADDR`). The last one bound
     /// receives. Off by default.
     pub reuse_address: bool,
+    /// Share the address and port with sockets that do so, too, of the same user (`SO_REUSEPORT`): each datagram goes to one of
+    /// them, by a hash of its addresses and ports. Off by default; see [`UdpSocket::share_port`] for the first of them.
+    pub reuse_port: bool,
     /// Bind an address that the host does not have yet (`IP_FREEBIND`). Off by default.
     pub freebind: bool,
     /// Octets to queue for receiving. The kernel's default where `None`; beyond net.core.rmem_max it takes
@@ -86,6 +89,7 @@ impl UdpOptions {
             local,
             device: None,
             reuse_address: false,
+            reuse_port: false,
             freebind: false,
             receive_buffer_octets: None,
             send_buffer_octets: None,
@@ -123,6 +127,9 @@ pub fn bind(options: &UdpOptions) -> io::Result<UdpSocket> {
         socket.bind_device(Some(device.as_bytes()))?;
     }
     socket.set_reuse_address(options.reuse_address)?;
+    if options.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
     set_buffers(&socket, options)?;
     if v6 {
         configure_v6(&socket, options)?

@@ -749,3 +749,42 @@ fn a_descriptor_does_not_outlive_an_exec_and_does_not_block() {
     let flags = rustix::fs::fcntl_getfl(&socket).unwrap();
     assert!(flags.contains(rustix::fs::OFlags::NONBLOCK));
 }
+
+#[test]
+fn sockets_that_share_a_port_take_each_flow_whole_and_leave_the_port_to_nobody_else() {
+    let first = bind(&UdpOptions::new("127.0.0.1:0".parse().unwrap())).unwrap();
+    let local = first.local_addr().unwrap();
+    let sharing = UdpOptions { reuse_port: true, ..UdpOptions::new(local) };
+    // Whoever does not share keeps the port, from those who would, too.
+    assert_eq!(bind(&sharing).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    first.share_port().unwrap();
+    let sockets: Vec<UdpSocket> =
+        std::iter::once(first).chain((1..4).map(|_| bind(&sharing).unwrap())).collect();
+    assert_eq!(bind(&UdpOptions::new(local)).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+
+    let senders: Vec<_> = (0..64).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    for number in 0..4_u8 {
+        for sender in &senders {
+            sender.send_to(&[number], local).unwrap();
+        }
+    }
+    let mut batch = RecvBatch::new(64, 0, 16);
+    let mut flows = std::collections::BTreeMap::new();
+    for (index, socket) in sockets.iter().enumerate() {
+        loop {
+            let count = recv_batch(socket, &mut batch).unwrap();
+            for place in 0..count {
+                let datagram = batch.datagram(place).unwrap();
+                let flow = flows.entry(datagram.source.port()).or_insert((index, Vec::new()));
+                assert_eq!(flow.0, index, "a flow has one socket");
+                flow.1.push(batch.slot(place)[datagram.range][0]);
+            }
+            if count == 0 {
+                break;
+            }
+        }
+    }
+    assert_eq!(flows.len(), senders.len());
+    assert!(flows.values().all(|(_, numbers)| *numbers == [0, 1, 2, 3]), "{flows:?}");
+    assert!((0..4).all(|index| flows.values().any(|(own, _)| *own == index)), "{flows:?}");
+}

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use vxgate_sys::packet::{PacketOptions, PacketSocket};
-use vxgate_testbed::{Host, link, now};
+use vxgate_testbed::{Host, link, now, wire_packets};
 
 use super::Family;
 use super::device::{DEV, Device, Options, PATIENCE, State, Tunnel};
@@ -54,6 +54,7 @@ impl Bench {
         options(&mut settings);
         let (dut, far) = (Rc::new(Host::new("dut").unwrap()), Host::new("far").unwrap());
         link(&dut, "eth0", &far, "eth0").unwrap();
+        wire_packets(&dut, "eth0").unwrap();
         dut.address("eth0", &format!("{}/{}", remote(family, 100), prefix(family))).unwrap();
         let addresses = (1..=REMOTES).map(|number| format!("{}/{}", remote(family, number), prefix(family)));
         far.netlink(async |netlink| {
@@ -113,9 +114,14 @@ impl Bench {
         remote(self.family, number)
     }
 
-    /// Hands frames to the device under test as the host's stack would, and answers the datagrams that left for it.
+    /// Hands frames to the device under test as the host's stack would, and answers the datagrams that left for it, in the order
+    /// of the frames: those of one flow leave in that order, others may pass each other.
     pub(crate) fn emit(&self, frames: &[Vec<u8>]) -> Vec<Datagram> {
-        self.emit_raw(frames).iter().filter_map(|frame| Datagram::parse(frame)).filter(is_subject).collect()
+        let sent = self.emit_raw(frames);
+        let parsed = sent.iter().filter_map(|frame| Datagram::parse(frame));
+        let mut datagrams: Vec<Datagram> = parsed.filter(is_subject).collect();
+        datagrams.sort_by_key(|datagram| frames.iter().position(|frame| *frame == datagram.inner));
+        datagrams
     }
 
     /// To which remotes, in ascending order, one frame goes.
@@ -149,8 +155,13 @@ impl Bench {
             self.inject(from, outer, payload);
         }
         let mark = mark(BROADCAST, mark_mac(MARKER));
-        self.inject(MARKER, Outer::default(), &datagram(header(self.vni), &mark));
-        let mut frames = collect(&self.overlay, |frame| frame == mark);
+        let mut frames = Vec::new();
+        // A frame that could be joined with the next one of its flow is held until its batch ends, and a mark in that batch
+        // overtakes it. What comes after the first mark is of a later batch.
+        for _ in 0..2 {
+            self.inject(MARKER, Outer::default(), &datagram(header(self.vni), &mark));
+            frames.extend(collect(&self.overlay, |frame| frame == mark));
+        }
         frames.retain(|frame| !is_mark(frame));
         frames
     }

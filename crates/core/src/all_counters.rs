@@ -1,0 +1,83 @@
+//! The counters of all workers of a segment, added up.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::{Counters, Counts, DropReason, FlowCounts, PeerCounts, PeerId};
+
+/// The counters of all workers of a segment: each thread writes its own, and who reads adds them up.
+#[derive(Clone, Debug)]
+pub struct AllCounters(Vec<Arc<Counters>>);
+
+impl AllCounters {
+    pub(crate) fn new(workers: &[Arc<Counters>]) -> AllCounters {
+        AllCounters(workers.to_vec())
+    }
+
+    /// All totals.
+    #[must_use]
+    pub fn snapshot(&self) -> Counts {
+        self.0.iter().fold(Counts::default(), |sum, counters| add(sum, counters.snapshot()))
+    }
+
+    /// The counters of one remote; all zero for a number that is not in use.
+    #[must_use]
+    pub fn peer(&self, peer: PeerId) -> PeerCounts {
+        self.0.iter().map(|counters| counters.peer(peer)).fold(PeerCounts::default(), |sum, counts| {
+            PeerCounts {
+                rx: flow(sum.rx, counts.rx),
+                tx: flow(sum.tx, counts.tx),
+                last_heard: sum.last_heard.max(counts.last_heard),
+            }
+        })
+    }
+}
+
+/// Names every field, so that a new one is not forgotten.
+fn add(one: Counts, other: Counts) -> Counts {
+    let Counts {
+        overlay_in,
+        floods,
+        flood_copies,
+        sent,
+        underlay_in,
+        delivered,
+        overlay_drops,
+        underlay_drops,
+        entries,
+        learned,
+        moved,
+        aged,
+        refused_macs,
+        refused_peers,
+        events_lost,
+        sightings_deferred,
+    } = other;
+    Counts {
+        overlay_in: flow(one.overlay_in, overlay_in),
+        floods: one.floods + floods,
+        flood_copies: one.flood_copies + flood_copies,
+        sent: flow(one.sent, sent),
+        underlay_in: flow(one.underlay_in, underlay_in),
+        delivered: flow(one.delivered, delivered),
+        overlay_drops: drops(one.overlay_drops, &overlay_drops),
+        underlay_drops: drops(one.underlay_drops, &underlay_drops),
+        entries: one.entries + entries,
+        learned: one.learned + learned,
+        moved: one.moved + moved,
+        aged: one.aged + aged,
+        refused_macs: one.refused_macs + refused_macs,
+        refused_peers: one.refused_peers + refused_peers,
+        events_lost: one.events_lost + events_lost,
+        sightings_deferred: one.sightings_deferred + sightings_deferred,
+    }
+}
+
+fn flow(one: FlowCounts, other: FlowCounts) -> FlowCounts {
+    FlowCounts { frames: one.frames + other.frames, octets: one.octets + other.octets }
+}
+
+fn drops(mut one: [u64; DropReason::COUNT], other: &[u64; DropReason::COUNT]) -> [u64; DropReason::COUNT] {
+    one.iter_mut().zip(other).for_each(|(one, other)| *one += other);
+    one
+}

@@ -1,0 +1,185 @@
+//! The way in, as a worker carries it: ingress, and its part of the control of the segment.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender};
+use vxgate_core::{Event, Segment, Sighting, Timestamp, UnderlayHalf, UnderlayView};
+
+use super::Turn;
+use super::outward::Published;
+use crate::forwarder::{Command, Shared};
+use crate::ingress::Ingress;
+use crate::port::PortTx;
+use crate::underlay::UnderlayRx;
+
+/// Commands that the owner carries out before it forwards again.
+const COMMANDS_BEFORE_A_LOOK: usize = 64;
+
+/// Sightings that it learns before it forwards again: about as long as one batch takes.
+const SIGHTINGS_BEFORE_A_LOOK: usize = 64;
+
+/// Ingress of a worker, whatever else its thread does for the segment.
+pub(crate) trait Inward: Send {
+    /// Carries out what has to be done besides, then forwards one batch.
+    fn turn(&mut self, shared: &Shared, elapsed: Duration) -> io::Result<Turn>;
+
+    /// To be called once a second.
+    fn tick(&mut self, elapsed: Duration) -> io::Result<()>;
+
+    /// Becomes readable when [`Inward::turn`] may find a datagram.
+    fn readiness(&self) -> BorrowedFd<'_>;
+
+    /// Becomes readable when it may find something else to do, or is to stop.
+    fn wake<'a>(&self, shared: &'a Shared) -> BorrowedFd<'a>;
+
+    /// Nothing but datagrams is there to be looked at.
+    fn may_sleep(&self) -> bool;
+
+    /// [`Inward::wake`] was found readable; a turn comes next.
+    fn woken(&self, shared: &Shared) -> io::Result<()>;
+}
+
+/// What the thread that owns the segment hears and tells besides datagrams.
+pub(crate) struct Lines {
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) events: Sender<Event>,
+    /// What other workers have seen; `None` where there are none.
+    pub(crate) sightings: Option<Receiver<Sighting>>,
+}
+
+impl Lines {
+    fn are_quiet(&self) -> bool {
+        self.commands.is_empty() && self.sightings.as_ref().is_none_or(Receiver::is_empty)
+    }
+}
+
+/// The way in of the worker that owns the segment.
+pub(crate) struct OwnerInward<R, T> {
+    pub(crate) ingress: Ingress<R, T>,
+    pub(crate) lines: Lines,
+}
+
+impl<R: UnderlayRx, T: PortTx> Inward for OwnerInward<R, T> {
+    fn turn(&mut self, shared: &Shared, elapsed: Duration) -> io::Result<Turn> {
+        let Self { ingress, lines } = self;
+        let now = Timestamp::from_duration(elapsed);
+        if !lines.are_quiet() {
+            // A bounded number of each, so that neither stops the frames.
+            for command in lines.commands.try_iter().take(COMMANDS_BEFORE_A_LOOK) {
+                let reply = command(ingress.segment_mut(), now);
+                publish(ingress.segment_mut(), shared, lines);
+                reply();
+            }
+            let sightings = lines.sightings.iter().flat_map(Receiver::try_iter);
+            for sighting in sightings.take(SIGHTINGS_BEFORE_A_LOOK) {
+                ingress.segment_mut().handle_sighting(sighting, now);
+            }
+        }
+        let count = ingress.turn(now)?;
+        publish(ingress.segment_mut(), shared, lines);
+        Ok(Turn::of(count, ingress.underlay().is_drained()))
+    }
+
+    fn tick(&mut self, elapsed: Duration) -> io::Result<()> {
+        self.ingress.tick(Timestamp::from_duration(elapsed))
+    }
+
+    fn readiness(&self) -> BorrowedFd<'_> {
+        self.ingress.underlay().readiness()
+    }
+
+    fn wake<'a>(&self, shared: &'a Shared) -> BorrowedFd<'a> {
+        shared.wake_owner.as_fd()
+    }
+
+    fn may_sleep(&self) -> bool {
+        self.lines.are_quiet()
+    }
+
+    fn woken(&self, shared: &Shared) -> io::Result<()> {
+        // Before the looks of the next turn: the signal of what comes after them stays for the next wait.
+        shared.wake_owner.drain().map(drop)
+    }
+}
+
+/// The way in of a worker that reports what it sees to the owner.
+pub(crate) struct ReporterInward<R, T> {
+    ingress: Ingress<R, T, UnderlayHalf>,
+    sightings: Sender<Sighting>,
+    view: Published<UnderlayView>,
+}
+
+impl<R: UnderlayRx, T: PortTx> ReporterInward<R, T> {
+    pub(crate) fn new(ingress: Ingress<R, T, UnderlayHalf>, sightings: Sender<Sighting>) -> Self {
+        Self { ingress, sightings, view: Published::NONE }
+    }
+}
+
+impl<R: UnderlayRx, T: PortTx> Inward for ReporterInward<R, T> {
+    fn turn(&mut self, shared: &Shared, elapsed: Duration) -> io::Result<Turn> {
+        let Self { ingress, sightings, view } = self;
+        let count = ingress.recv()?;
+        // After the datagrams are read, as with the flood lists.
+        if let Some(changed) = view.poll(&shared.view) {
+            ingress.set_view(changed);
+        }
+        ingress.forward(count, Timestamp::from_duration(elapsed))?;
+        let mut told = false;
+        ingress.hand_over(|sighting| {
+            let taken = sightings.try_send(sighting).is_ok();
+            told |= taken;
+            taken
+        });
+        if told {
+            let _ = shared.wake_owner.signal();
+        }
+        Ok(Turn::of(count, ingress.underlay().is_drained()))
+    }
+
+    fn tick(&mut self, _elapsed: Duration) -> io::Result<()> {
+        self.ingress.tick()
+    }
+
+    fn readiness(&self) -> BorrowedFd<'_> {
+        self.ingress.underlay().readiness()
+    }
+
+    fn wake<'a>(&self, shared: &'a Shared) -> BorrowedFd<'a> {
+        shared.stopping.as_fd()
+    }
+
+    fn may_sleep(&self) -> bool {
+        true
+    }
+
+    fn woken(&self, _shared: &Shared) -> io::Result<()> {
+        // Stopping is for good: the event stays readable for whoever sleeps.
+        Ok(())
+    }
+}
+
+/// Hands what has changed to the other threads, and events to the forwarder's owner.
+fn publish(segment: &mut Segment, shared: &Shared, lines: &Lines) {
+    if let Some(flood) = segment.poll_flood() {
+        shared.flood.store(Some(flood));
+    }
+    if lines.sightings.is_some()
+        && let Some(view) = segment.poll_view()
+    {
+        shared.view.store(Some(view));
+    }
+    let mut news = false;
+    // What finds no room stays in the segment, which counts what it must lose.
+    while !lines.events.is_full()
+        && let Some(event) = segment.poll_event()
+    {
+        // Full it is not, and who has gone away misses nothing.
+        let _ = lines.events.try_send(event);
+        news = true;
+    }
+    if news {
+        shared.tell();
+    }
+}
