@@ -33,23 +33,23 @@ pub enum BusyPoll {
     Off,
     /// Looks again for this long after the last traffic, then sleeps.
     Fixed(Duration),
-    /// Looks again for at most 50 us, and only while frames come in quicker succession than that; the default.
+    /// Looks again for at most 100 us, and only while frames come in quicker succession than that; the default.
     #[default]
     Adaptive,
 }
 
-/// The longest window of [`BusyPoll::Adaptive`]: about what a sleep and a wake-up cost a frame in a virtual machine.
-const CEILING: Duration = Duration::from_micros(50);
+/// The longest window of [`BusyPoll::Adaptive`]: the round trip of a request and its answer whose four threads all sleep, in a
+/// virtual machine, is 60 to 90 us. With less, such a load never opens the window that would halve it.
+const CEILING: Duration = Duration::from_micros(100);
 
 /// The window after the first short gap.
 const FIRST: Duration = Duration::from_micros(10);
 
-/// A yield that took longer means that others had work for this processor.
-const CROWDED: Duration = Duration::from_micros(100);
+/// A yield that took longer means that others had work for this processor, and more than the threads of a frame's way have.
+const CROWDED: Duration = Duration::from_micros(500);
 
-/// How long nothing is looked for after that, if the policy is to adapt: ten thousand slices of the window are lost in the
-/// worst case, and a load that ends is forgotten before a person would notice.
-const RESPITE: Duration = Duration::from_millis(10);
+/// For how long no window opens after that: at most half of the time, then, goes to yields that end late.
+const RESPITE: Duration = Duration::from_micros(500);
 
 /// One thread's patience. Time is since any moment, the same for all calls.
 #[derive(Debug)]
@@ -173,10 +173,10 @@ mod tests {
     #[test]
     fn quick_frames_open_the_window_and_a_pause_closes_it() {
         let mut patience = Patience::new(BusyPoll::Adaptive);
-        let now = traffic(&mut patience, Duration::ZERO, us(40), 10);
+        let now = traffic(&mut patience, Duration::ZERO, us(90), 10);
         patience.found(|| now);
         assert_eq!(looks_in_vain(&mut patience, now), CEILING);
-        let later = now + us(60);
+        let later = now + us(110);
         patience.found(|| later);
         assert_eq!(looks_in_vain(&mut patience, later), Duration::ZERO, "the last gap was longer");
     }
@@ -186,7 +186,7 @@ mod tests {
         let mut patience = Patience::new(BusyPoll::Adaptive);
         let mut now = Duration::ZERO;
         for _ in 0..100 {
-            now += us(51);
+            now += us(101);
             patience.found(|| now);
             assert_eq!(looks_in_vain(&mut patience, now), Duration::ZERO);
         }
@@ -201,10 +201,10 @@ mod tests {
         // The yield gave the processor away for a slice.
         let back = now + us(3000);
         patience.found(|| back);
-        let now = traffic(&mut patience, back, us(10), 900);
+        let now = traffic(&mut patience, back, us(10), 49);
         patience.found(|| now);
         assert_eq!(looks_in_vain(&mut patience, now), Duration::ZERO, "{:?} later", now - back);
-        let now = traffic(&mut patience, now, us(10), 200);
+        let now = traffic(&mut patience, now, us(10), 10);
         patience.found(|| now);
         assert_eq!(looks_in_vain(&mut patience, now), CEILING, "{:?} later", now - back);
     }
@@ -215,6 +215,6 @@ mod tests {
         let now = traffic(&mut patience, Duration::ZERO, us(10), 10);
         patience.found(|| now);
         assert!(patience.looks_again(|| now));
-        assert!(!patience.looks_again(|| now + us(101)));
+        assert!(!patience.looks_again(|| now + us(501)));
     }
 }

@@ -145,7 +145,7 @@ pub(crate) struct UpOptions {
 
     /// How long a thread polls for more before it sleeps: auto or 0 to 1000000 microseconds [default: auto]
     ///
-    /// 0 sleeps at once. auto polls for up to 50 us while frames come in quicker succession than that, and not at all where others want
+    /// 0 sleeps at once. auto polls for up to 100 us while frames come in quicker succession than that, and not at all where others want
     /// the processor. A longer time serves the first frame after a pause sooner, and keeps a processor busy for as long.
     #[arg(long, value_name = "auto|USEC", help_heading = "Threads")]
     pub(crate) busy_poll: Option<BusyPoll>,
