@@ -1,4 +1,4 @@
-//! One safe function per system call that the data plane needs; the only crate with unsafe code.
+//! One safe function per system call that the data plane needs; the crate with the unsafe code (`vxgate-checksum` has two calls more).
 //! Says nothing of VXLAN.
 //!
 //! Every descriptor is opened close-on-exec and non-blocking. A call that a signal interrupts is made again,
