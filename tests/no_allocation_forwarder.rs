@@ -14,7 +14,7 @@ use vxgate_core::{Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{Egress, Ingress, OuterPolicy, Port, TapPort, UdpConfig, UdpUnderlay, Underlay};
 use vxgate_sys::counting_allocator::{CountingAllocator, allocations};
 use vxgate_sys::packet::{PacketOptions, PacketSocket};
-use vxgate_sys::tap::{Tap, TapOptions};
+use vxgate_sys::tap::{Offload, Tap, TapOptions};
 use vxgate_testbed::{Host, eventually, isolated, tun_obstacle};
 
 #[global_allocator]
@@ -96,8 +96,11 @@ fn a_warm_forwarder_allocates_nothing_for_a_frame() {
         }
         let host = Host::new("host").expect("a namespace");
         host.sysctl("net/ipv6/conf/default/disable_ipv6", "1").expect("a setting of our own");
-        let tap = host.run(|| Tap::open(&TapOptions::new("tap0"))).expect("a TAP");
-        host.up("tap0").expect("a device of our own");
-        host.run(|| forwards_without_allocating(Arc::new(tap)));
+        for offload in [Offload::NONE, Offload::ALL] {
+            let options = TapOptions { offload, ..TapOptions::new("tap0") };
+            let tap = host.run(|| Tap::open(&options)).expect("a TAP");
+            host.up("tap0").expect("a device of our own");
+            host.run(|| forwards_without_allocating(Arc::new(tap)));
+        }
     });
 }
