@@ -1,5 +1,3 @@
-use std::{env, fs};
-
 use roxmltree::{Document, Node, ParsingOptions};
 
 use super::{html, json, sample, table};
@@ -330,14 +328,4 @@ fn the_table_is_not_wider_than_a_terminal() {
 fn the_table_reads_so() {
     assert_eq!(table(&sample::full(), false), include_str!("golden/full.txt"));
     assert_eq!(table(&alone_and_interrupted(), false), include_str!("golden/alone.txt"));
-}
-
-#[test]
-#[ignore = "writes pages to look at"]
-fn pages_to_look_at() {
-    for (name, report) in reports().into_iter().filter(|(name, _)| !name.contains(' ')) {
-        let path = env::temp_dir().join(format!("vxgate-report-{name}.html"));
-        fs::write(&path, html(&report)).unwrap();
-        println!("{}\n{}", path.display(), table(&report, false));
-    }
 }
