@@ -5,17 +5,19 @@
 //!   OverlayEnd b ── Forwarder b ── UnderlayEnd b        from one to the other
 //! ```
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use vxgate_codec::{MacAddr, Vni};
 use vxgate_core::{DropReason, EntryState, Event, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{
     Device, Direction, Faults, FaultyPort, Forwarder, Frame, MemoryPort, MemoryUnderlay, OuterPolicy,
-    OverlayEnd, PcapPort, Port, PortRx, PortTx, UnderlayEnd, WorkerOptions,
+    OverlayEnd, PcapPort, Port, PortRx, PortTx, SecondThread, UnderlayEnd, WorkerOptions,
 };
 use vxgate_sys::eventfd::EventFd;
 use vxgate_testbed::{eventually, now, wait_for};
@@ -512,4 +514,148 @@ fn without_a_worker_or_a_processor_nothing_starts() {
 fn carry_to(from: &Vtep, network: &UnderlayEnd) {
     let (_, datagram) = from.network.recv_within(PATIENCE).expect("waiting works").expect("a datagram");
     assert!(network.send(B, &datagram));
+}
+
+/// A port that notes by which threads it is read.
+struct Watched {
+    port: MemoryPort,
+    readers: Arc<Mutex<BTreeSet<String>>>,
+}
+
+struct WatchedRx<R> {
+    rx: R,
+    readers: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Port for Watched {
+    type Rx = WatchedRx<<MemoryPort as Port>::Rx>;
+    type Tx = <MemoryPort as Port>::Tx;
+
+    fn split(self) -> (Self::Rx, Self::Tx) {
+        let (rx, tx) = self.port.split();
+        (WatchedRx { rx, readers: self.readers }, tx)
+    }
+}
+
+impl<R: PortRx> PortRx for WatchedRx<R> {
+    fn recv(&mut self) -> io::Result<usize> {
+        let count = self.rx.recv()?;
+        if count > 0 {
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            self.readers.lock().expect("no reader panics").insert(name);
+        }
+        Ok(count)
+    }
+
+    fn frame(&mut self, index: usize) -> Frame<'_> {
+        self.rx.frame(index)
+    }
+
+    fn readiness(&self) -> BorrowedFd<'_> {
+        self.rx.readiness()
+    }
+}
+
+/// Hands in frames 0 to `count` by `send`, each again until it is taken.
+fn hand_in(count: u16, mut send: impl FnMut(u16) -> bool) {
+    for number in 0..count {
+        assert!(eventually(PATIENCE, || send(number)), "number {number} is not taken");
+    }
+}
+
+/// Takes frames by `recv` until the last of `count`, each of which comes after those before it. What a full pipe drops is
+/// counted elsewhere.
+fn take_out(count: u16, mut recv: impl FnMut() -> Option<u16>) {
+    let mut last = None;
+    while last != Some(count - 1) {
+        let number = recv().expect("a frame within the time");
+        assert!(last < Some(number), "{number} after {last:?}");
+        last = Some(number);
+    }
+}
+
+#[test]
+fn a_second_thread_carries_the_way_out_when_it_is_asked_to_and_nothing_is_reordered() {
+    const FRAMES: u16 = 60_000;
+    for (second_thread, expected) in [
+        (SecondThread::Never, vec!["vxgate-0"]),
+        (SecondThread::OnDemand, vec!["vxgate-0", "vxgate-0-out"]),
+        (SecondThread::Always, vec!["vxgate-0-out"]),
+    ] {
+        let readers = Arc::new(Mutex::new(BTreeSet::new()));
+        let (port, overlay) = MemoryPort::new(device(MAC_A), 4096).expect("descriptors");
+        let port = Watched { port, readers: Arc::clone(&readers) };
+        let (underlay, network) = MemoryUnderlay::new(4096).expect("descriptors");
+        let options = WorkerOptions { second_thread, ..WorkerOptions::default() };
+        let pairs = [(port, underlay)];
+        let forwarder = Forwarder::spawn_pairs(segment(MAC_A, &[B]), pairs, OuterPolicy::default(), &options)
+            .expect("threads");
+        let mut header = [0; 8];
+        vxgate_codec::vxlan::encap(SegmentConfig::default().vni, &mut header);
+        let number = |frame: &[u8]| u16::from_be_bytes([frame[14], frame[15]]);
+        // Both directions are kept full; the last frame is handed in again should a full pipe have dropped it.
+        let done = [AtomicBool::new(false), AtomicBool::new(false)];
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                hand_in(FRAMES, |number| overlay.send(&frame(MAC_B, MAC_A, number)));
+                assert!(eventually(PATIENCE, || {
+                    overlay.send(&frame(MAC_B, MAC_A, FRAMES - 1));
+                    done[0].load(Ordering::Acquire)
+                }));
+            });
+            scope.spawn(|| {
+                let datagram = |number| [&header[..], &frame(MAC_A, MAC_B, number)].concat();
+                hand_in(FRAMES, |number| network.send(B, &datagram(number)));
+                assert!(eventually(PATIENCE, || {
+                    network.send(B, &datagram(FRAMES - 1));
+                    done[1].load(Ordering::Acquire)
+                }));
+            });
+            scope.spawn(|| {
+                take_out(FRAMES, || {
+                    network.recv_within(PATIENCE).ok()?.map(|(_, datagram)| number(&datagram[8..]))
+                });
+                done[0].store(true, Ordering::Release);
+            });
+            take_out(FRAMES, || overlay.recv_within(PATIENCE).ok()?.map(|frame| number(&frame)));
+            done[1].store(true, Ordering::Release);
+        });
+        let readers: Vec<String> = readers.lock().expect("no reader panics").iter().cloned().collect();
+        assert_eq!(readers, expected, "{second_thread:?}");
+        // The way out is back with whoever has it at rest, and carries a lone frame.
+        while network.recv_within(Duration::from_millis(50)).expect("waiting works").is_some() {}
+        assert!(overlay.send(&frame(MAC_B, MAC_A, 7)));
+        let (_, datagram) = network.recv_within(PATIENCE).expect("waiting works").expect("a datagram");
+        assert_eq!(number(&datagram[8..]), 7, "{second_thread:?}");
+        assert!(eventually(PATIENCE, || forwarder.counters().snapshot().is_balanced()), "{second_thread:?}");
+        forwarder.stop().expect("a clean end");
+    }
+}
+
+#[test]
+fn a_stop_while_the_way_out_is_lent_ends_both_threads() {
+    for _ in 0..20 {
+        let (port, overlay) = MemoryPort::new(device(MAC_A), 1024).expect("descriptors");
+        let (underlay, network) = MemoryUnderlay::new(1024).expect("descriptors");
+        let options = WorkerOptions { second_thread: SecondThread::OnDemand, ..WorkerOptions::default() };
+        let pairs = [(port, underlay)];
+        let forwarder = Forwarder::spawn_pairs(segment(MAC_A, &[B]), pairs, OuterPolicy::default(), &options)
+            .expect("threads");
+        let mut datagram = vec![0; 8];
+        vxgate_codec::vxlan::encap(SegmentConfig::default().vni, datagram.first_chunk_mut().expect("eight"));
+        datagram.extend(frame(MAC_A, MAC_B, 1));
+        let stopping = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stopping.load(Ordering::Acquire) {
+                    overlay.send(&frame(MAC_B, MAC_A, 1));
+                    network.send(B, &datagram);
+                }
+            });
+            let sent = || forwarder.counters().snapshot().overlay_in.frames > 20_000;
+            assert!(eventually(PATIENCE, sent));
+            forwarder.stop().expect("a clean end");
+            stopping.store(true, Ordering::Release);
+        });
+    }
 }
