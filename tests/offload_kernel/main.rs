@@ -1,4 +1,4 @@
-//! Our segmentation held against the kernel's own, octet for octet.
+//! Our segmentation held against the kernel's own, octet for octet; and what we join, against what the kernel makes of it.
 //!
 //! ```text
 //!   superframe ──► feeder ── bridge ── reader ──► the kernel's segments
@@ -12,9 +12,11 @@ mod frames;
 mod kernel;
 mod stack;
 
+use std::cell::Cell;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use vxgate_offload::{VirtioNetHeader, Work};
+use vxgate_offload::{Coalescer, Joins, Offer, VirtioNetHeader, Work};
 use vxgate_testbed::{isolated, skip};
 
 use crate::frames::{Superframe, superframes};
@@ -114,6 +116,55 @@ fn a_checksum_that_comes_to_zero_is_written_as_the_kernel_writes_it() {
                 }
             }
         }
+    });
+}
+
+/// What goes to a device for these frames of one flow: frames, and superframes with their virtio headers.
+fn joined(frames: &[Vec<u8>]) -> Vec<(VirtioNetHeader, Vec<u8>)> {
+    let mut coalescer = Coalescer::new(Joins::ALL, 0);
+    let mut written = Vec::new();
+    for frame in frames {
+        let mut held = |held: vxgate_offload::Superframe<'_>| {
+            written.push((held.work.to_virtio(), held.octets().to_vec()));
+        };
+        if coalescer.push(frame, &mut held) == Offer::Pass {
+            written.push((VirtioNetHeader::default(), frame.clone()));
+        }
+    }
+    coalescer.flush(&mut |held| written.push((held.work.to_virtio(), held.octets().to_vec())));
+    written
+}
+
+#[test]
+fn what_we_join_the_kernel_cuts_into_the_frames_that_came() {
+    isolated!(|| {
+        let Some(kernel) = Kernel::new() else { return };
+        let uso = kernel.takes_uso();
+        let most = kernel.udp_segments_max();
+        let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
+        let superframes = (superframes(), any::<bool>()).prop_map(move |(superframe, udp)| {
+            if udp && uso { superframe.into_udp(most) } else { superframe }
+        });
+        let spared = Cell::new(0);
+        let outcome = TestRunner::new(config).run(&superframes, |superframe| {
+            let frames = ours(superframe.virtio(), &superframe.frame());
+            let written = joined(&frames);
+            spared.set(spared.get() + frames.len() - written.len());
+            let came: Vec<Vec<u8>> =
+                written.iter().flat_map(|(virtio, frame)| kernel.segments(*virtio, frame)).collect();
+            prop_assert!(
+                came == frames,
+                "{} frames, {} written, {} came",
+                frames.len(),
+                written.len(),
+                came.len()
+            );
+            Ok(())
+        });
+        if let Err(error) = outcome {
+            panic!("{error}");
+        }
+        assert!(spared.get() > 100, "hardly anything was joined: {} writes spared", spared.get());
     });
 }
 
