@@ -14,8 +14,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testbed", &["sys", "netlink"]),
     ("load", &["sys"]),
     ("forwarder", &["codec", "core", "offload", "sys"]),
+    ("fake-gate", &[]),
     ("gate", &["codec"]),
-    ("cli", &["codec", "core", "offload", "sys", "netlink", "testbed", "load", "forwarder", "gate"]),
+    (
+        "cli",
+        &["codec", "core", "offload", "sys", "netlink", "testbed", "load", "forwarder", "gate", "fake-gate"],
+    ),
 ];
 
 fn own_dependencies(manifest: &str) -> Vec<String> {
