@@ -1,6 +1,7 @@
 //! The options of `vxgate up`.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,7 +10,7 @@ use vxgate_codec::{ReservedBits, Vni};
 
 use crate::config::values::{self, BusyPoll, CpuList, DeviceName, Df, Mtu, SourcePort, Threads, Tos, Ttl};
 
-/// One layer of options: what the command line, the environment or the init script's arguments say.
+/// One layer of options: what the command line, the environment, a file or the init script's arguments say.
 ///
 /// `None` and an empty list mean that this layer says nothing; [`UpOptions::over`] lays one on another.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -156,6 +157,13 @@ pub(crate) struct UpOptions {
     /// carries what goes out; after the last processor comes the first again.
     #[arg(long, value_name = "CPU-LIST", help_heading = "Threads")]
     pub(crate) affinity: Option<CpuList>,
+
+    /// File to take options from that neither the command line nor the environment sets
+    ///
+    /// TOML, each key an option's name without its dashes: peer = ["100.64.158.4", "100.64.158.132"]. Secrets do not belong into it.
+    /// `vxgate migrate` writes one from an init_vxlan.sh line.
+    #[arg(long, value_name = "FILE", help_heading = "Configuration")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 impl UpOptions {
@@ -189,6 +197,7 @@ impl UpOptions {
             threads: self.threads.or(lower.threads),
             busy_poll: self.busy_poll.or(lower.busy_poll),
             affinity: self.affinity.or(lower.affinity),
+            config: self.config.or(lower.config),
         }
     }
 }
