@@ -277,6 +277,24 @@ mod tests {
     }
 
     #[test]
+    fn the_example_parses_with_and_without_what_is_commented_out() {
+        let example = include_str!("../../../../contrib/vxgate.toml");
+        let tunnel = "--dev=vxlan0 --local=172.21.0.100 --address=10.225.194.171/9 --peer=100.64.158.4,100.64.158.132 --vni=10";
+        assert_eq!(parse(example).unwrap().options(), line(tunnel));
+        // A line that shows a key begins with `#` and no blank.
+        let shown: String = example
+            .lines()
+            .map(|line| {
+                line.strip_prefix('#').filter(|rest| rest.starts_with(char::is_alphabetic)).unwrap_or(line)
+            })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let shown = parse(&shown).unwrap_or_else(|error| panic!("{error}"));
+        assert!(shown.settings.len() > 20, "{}", shown.settings.len());
+        crate::config::UpConfig::new(shown.options()).unwrap();
+    }
+
+    #[test]
     fn every_option_but_config_itself_is_a_key() {
         let options = UpOptions::augment_args(Command::new("up"));
         let mut keys = 0;
