@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
@@ -23,10 +23,9 @@ const FILE: &str = "/run/vxlan0.toml";
 /// Nobody's user, on every system.
 const NOBODY: u32 = 65534;
 
-fn unit() -> (PathBuf, String) {
+pub(crate) fn unit() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contrib/systemd/vxgate@.service");
-    let text = fs::read_to_string(&path).expect("the unit");
-    (path, text)
+    fs::read_to_string(path).expect("the unit")
 }
 
 /// The value of a setting of the unit.
@@ -37,7 +36,7 @@ fn setting<'a>(unit: &'a str, name: &str) -> &'a str {
 }
 
 /// Says what is missing, if this program is.
-fn missing_program(name: &str, package: &str) -> bool {
+pub(crate) fn missing_program(name: &str, package: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
     if !is_there {
@@ -125,7 +124,7 @@ fn what_is_wrong_in_a_file_is_told_with_its_place_and_makes_nothing() {
 }
 
 /// Lets everybody open /dev/net/tun in this mount namespace, as systemd's own rules for devices do.
-fn open_tun_to_all() -> Result<(), String> {
+pub(crate) fn open_tun_to_all() -> Result<(), String> {
     let step =
         |step: &str, result: rustix::io::Result<()>| result.map_err(|error| format!("{step}: {error}"));
     let dir = "/run/nodes";
@@ -167,7 +166,7 @@ fn the_units_capabilities_are_all_that_a_tunnel_needs_as_a_user_who_is_not_root(
             return skip(&format!("this test gives /dev/net/tun to all, as root: {why}"));
         }
         let ground = Ground::with_gate();
-        let (_, unit) = unit();
+        let unit = unit();
         let of_unit = setting(&unit, "CapabilityBoundingSet");
         assert_eq!(setting(&unit, "AmbientCapabilities"), of_unit);
         // The user need not be able to reach where this test was built.
@@ -213,7 +212,7 @@ fn the_unit_is_one_that_systemd_takes_and_rates_as_well_confined() {
     if missing_program("systemd-analyze", "systemd") {
         return;
     }
-    let (_, unit) = unit();
+    let unit = unit();
     let start = setting(&unit, "ExecStart");
     assert_eq!(start, "/usr/local/bin/vxgate up --dev %i --config /etc/vxgate/%i.toml");
     let dir = std::env::temp_dir().join(format!("vxgate-unit-{}", std::process::id()));

@@ -33,6 +33,8 @@ mod refused;
 #[cfg(test)]
 mod service;
 #[cfg(test)]
+mod systemd;
+#[cfg(test)]
 mod threads;
 #[cfg(test)]
 mod workers;
