@@ -28,10 +28,14 @@ const UNIT_DIR: &str = "/etc/vxgate";
 
 /// Finds the line, writes the file, tells the rest.
 pub(crate) fn run(args: &MigrateArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    migrate(args, out, &mut io::stderr())
+}
+
+fn migrate(args: &MigrateArgs, out: &mut dyn Write, beside: &mut dyn Write) -> Result<(), Failure> {
     let (found, place) = only(find(args)?, args)?;
     check(&found, &place)?;
     let text = file(&found.arguments, &place);
-    let told = told(&found.arguments, &place, args.output.as_deref());
+    let told = told(&found, &place, args.output.as_deref());
     match &args.output {
         Some(path) => {
             write(path, &text, args.force)?;
@@ -40,7 +44,7 @@ pub(crate) fn run(args: &MigrateArgs, out: &mut dyn Write) -> Result<(), Failure
         None => {
             out.write_all(text.as_bytes()).map_err(|error| Failure::output(&error))?;
             // The file may go into a pipe; who types it sees both.
-            io::stderr().write_all(told.as_bytes())
+            beside.write_all(told.as_bytes())
         }
     }
     .map_err(|error| Failure::output(&error))
@@ -200,7 +204,8 @@ fn file(init: &InitArguments, place: &str) -> String {
 }
 
 /// What differs from the script, and what to do next.
-fn told(init: &InitArguments, place: &str, output: Option<&Path>) -> String {
+fn told(found: &ScriptLine, place: &str, output: Option<&Path>) -> String {
+    let init = &found.arguments;
     let dev = &init.device;
     let unit_file = Path::new(UNIT_DIR).join(format!("{dev}.toml"));
     let mut told = String::new();
@@ -228,6 +233,10 @@ fn told(init: &InitArguments, place: &str, output: Option<&Path>) -> String {
             steps.push(format!("sudo install -D -m 644 {} {}", path.display(), unit_file.display()))
         }
         None => steps.push(format!("put the file into {}, or give its name to -o", unit_file.display())),
+    }
+    if !found.environment.is_empty() {
+        let set: Vec<_> = found.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        steps.push(format!("put into {UNIT_DIR}/{dev}.env, a line each: {}", set.join(" ")));
     }
     if place != "the command line" {
         steps.push(format!("take the line out: {place}"));
@@ -303,7 +312,7 @@ mod tests {
     fn the_seeds_line_becomes_this_file() {
         let mut out = Vec::new();
         let args = MigrateArgs { arguments: words(ARGS), ..MigrateArgs::default() };
-        run(&args, &mut out).unwrap();
+        migrate(&args, &mut out, &mut Vec::new()).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "# The tunnel of the init_vxlan.sh line in the command line, for `vxgate up --config`.\n\
@@ -316,19 +325,20 @@ mod tests {
 
     #[test]
     fn the_report_says_what_differs_and_what_to_do_next() {
-        let init = InitArguments::parse(&words(ARGS)).unwrap();
-        let report = told(&init, "/etc/rc.local line 3", Some(Path::new("/etc/vxgate/vxlan0.toml")));
+        let found = script::of_words(&words(&format!("VXGATE_MTU=1400 vxgate init {ARGS}"))).unwrap();
+        let report = told(&found, "/etc/rc.local line 3", Some(Path::new("/etc/vxgate/vxlan0.toml")));
         for words in [
             "MTU",
             "peers only",
             "vxlan module",
-            "1. take the line out: /etc/rc.local line 3",
+            "1. put into /etc/vxgate/vxlan0.env, a line each: VXGATE_MTU=1400\n2. take the line out: /etc/rc.local line 3",
             "ip link del vxlan0",
             "enable --now vxgate@vxlan0",
         ] {
             assert!(report.contains(words), "{words}: {report}");
         }
-        let report = told(&init, "the command line", Some(Path::new("/tmp/x.toml")));
+        let found = script::of_words(&words(ARGS)).unwrap();
+        let report = told(&found, "the command line", Some(Path::new("/tmp/x.toml")));
         assert!(
             report.contains("1. sudo install -D -m 644 /tmp/x.toml /etc/vxgate/vxlan0.toml\n2. sudo ip link"),
             "{report}"
@@ -433,7 +443,7 @@ mod tests {
             if let Ok(config) = init::config(&line) {
                 prop_assert_eq!(migrated(&file(&init, "a\nb")), config);
             } else {
-                let line = ScriptLine { line: 1, words: line, arguments: init };
+                let line = ScriptLine { line: 1, words: line, arguments: init, environment: Default::default() };
                 prop_assert!(check(&line, "here").is_err());
             }
         }

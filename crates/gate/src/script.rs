@@ -18,6 +18,9 @@ use thiserror::Error;
 use self::words::{Line, Unclosed, Variables, Word, assignment};
 use crate::{InitArguments, InitError};
 
+/// What the names of our variables begin with.
+const VARIABLES: &str = "VXGATE_";
+
 /// What the script's name holds, however it was called when it was saved.
 const NAME: &str = "init_vxlan";
 
@@ -72,6 +75,8 @@ pub struct ScriptLine {
     pub words: Vec<String>,
     /// What they ask for.
     pub arguments: InitArguments,
+    /// Options for `vxgate init` that its environment holds there, as in `VXGATE_MTU=1400`; the script itself knows none.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// Finds the lines of a text that run the script, or `vxgate init` in its place.
@@ -126,7 +131,8 @@ pub fn of_words(words: &[String]) -> Result<ScriptLine, ScriptError> {
     let words = words[behind..].to_vec();
     let arguments =
         InitArguments::parse(&words).map_err(|source| ScriptError::Arguments { line: 1, source })?;
-    Ok(ScriptLine { line: 1, words, arguments })
+    let environment = environment(&made[..behind], &Variables::default());
+    Ok(ScriptLine { line: 1, words, arguments, environment })
 }
 
 /// Lines with their numbers, those that end in a backslash joined with the next.
@@ -190,7 +196,11 @@ fn find_in_line(text: &str, line: usize, variables: &mut Variables) -> Result<Ve
             words.iter().for_each(|word| assign(word, variables));
             continue;
         }
-        found.extend(find_in_command(&words[declared..], line, variables)?);
+        let mut lines = find_in_command(&words[declared..], line, variables)?;
+        for found in &mut lines {
+            found.environment.extend(environment(&words[..declared], variables));
+        }
+        found.extend(lines);
     }
 }
 
@@ -205,7 +215,8 @@ fn find_in_command(
     if let Some(script) = position(words) {
         let arguments = &words[script.end..];
         if script.start == 0 || is_wrapped {
-            return parse(arguments, line).map(|found| vec![found]);
+            let environment = environment(&words[..script.start], variables);
+            return parse(arguments, line).map(|found| vec![ScriptLine { environment, ..found }]);
         }
         // An unknown program in front: it runs the script if what stands behind can be nothing else.
         let is_certain = !TALKERS.contains(&first);
@@ -234,7 +245,14 @@ fn parse(words: &[Word], line: usize) -> Result<ScriptLine, ScriptError> {
     }
     let words: Vec<String> = words.iter().map(|word| word.text.clone()).collect();
     let arguments = InitArguments::parse(&words).map_err(|source| ScriptError::Arguments { line, source })?;
-    Ok(ScriptLine { line, words, arguments })
+    Ok(ScriptLine { line, words, arguments, environment: BTreeMap::new() })
+}
+
+/// Our variables that are set in front of a command or before it.
+fn environment(front: &[Word], variables: &Variables) -> BTreeMap<String, String> {
+    let front = front.iter().filter(|word| word.unknown.is_none()).filter_map(|word| assignment(&word.text));
+    let all = variables.known(VARIABLES).chain(front.filter(|(name, _)| name.starts_with(VARIABLES)));
+    all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// The words of a command without what a crontab or the shell's own grammar has in front.
@@ -496,6 +514,18 @@ mod tests {
         let set = [("IP".to_owned(), "1.2.3.4".to_owned())];
         let found = find("IP=$(hostname -I)\ninit_vxlan.sh eth0 $IP vxlan0 10.0.0.1 9", set).unwrap();
         assert_eq!(found[0].words, ["eth0", "1.2.3.4", "vxlan0", "10.0.0.1", "9"]);
+    }
+
+    #[test]
+    fn options_in_the_environment_of_vxgate_init_are_told() {
+        let text =
+            "A=1\nexport VXGATE_MTU=1400\nVXGATE_AGEING=60 LANG=C sudo VXGATE_WORKERS=2 vxgate init ARGS";
+        let found = find(&text.replace("ARGS", ARGS), []).unwrap().remove(0);
+        let told: Vec<_> = found.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(told, ["VXGATE_AGEING=60", "VXGATE_MTU=1400", "VXGATE_WORKERS=2"]);
+        let words: Vec<_> =
+            format!("VXGATE_MTU=1400 vxgate init {ARGS}").split(' ').map(str::to_owned).collect();
+        assert_eq!(of_words(&words).unwrap().environment["VXGATE_MTU"], "1400");
     }
 
     #[test]

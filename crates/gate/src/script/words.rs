@@ -53,6 +53,13 @@ impl Variables {
         self.values.insert(name.to_owned(), value);
     }
 
+    /// The names that begin so, with their values as far as they are known.
+    pub(super) fn known(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
+        let known =
+            self.values.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_deref().ok()?)));
+        known.filter(move |(name, _)| name.starts_with(prefix))
+    }
+
     fn value(&self, name: &str) -> Result<&str, &'static str> {
         if let Some(given) = self.given.get(name) {
             return Ok(given);
