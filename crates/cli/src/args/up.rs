@@ -16,6 +16,13 @@ use crate::config::values::{self, BusyPoll, CpuList, DeviceName, Df, Mtu, Source
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Tunnel")]
 pub(crate) struct UpOptions {
+    /// File to take options from that neither the command line nor the environment sets
+    ///
+    /// TOML, each key an option's name without its dashes: peer = ["100.64.158.4", "100.64.158.132"]. Secrets do not belong into it.
+    /// `vxgate migrate` writes one from an init_vxlan.sh line.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
     /// Name of the device to make [default: vxlan0]
     ///
     /// 1 to 15 octets without '/', ':', '%' and white space.
@@ -157,13 +164,6 @@ pub(crate) struct UpOptions {
     /// carries what goes out; after the last processor comes the first again.
     #[arg(long, value_name = "CPU-LIST", help_heading = "Threads")]
     pub(crate) affinity: Option<CpuList>,
-
-    /// File to take options from that neither the command line nor the environment sets
-    ///
-    /// TOML, each key an option's name without its dashes: peer = ["100.64.158.4", "100.64.158.132"]. Secrets do not belong into it.
-    /// `vxgate migrate` writes one from an init_vxlan.sh line.
-    #[arg(long, value_name = "FILE", help_heading = "Configuration")]
-    pub(crate) config: Option<PathBuf>,
 }
 
 impl UpOptions {
@@ -173,6 +173,7 @@ impl UpOptions {
             if upper.is_empty() { lower } else { upper }
         }
         UpOptions {
+            config: self.config.or(lower.config),
             dev: self.dev.or(lower.dev),
             vni: self.vni.or(lower.vni),
             local: self.local.or(lower.local),
@@ -197,7 +198,6 @@ impl UpOptions {
             threads: self.threads.or(lower.threads),
             busy_poll: self.busy_poll.or(lower.busy_poll),
             affinity: self.affinity.or(lower.affinity),
-            config: self.config.or(lower.config),
         }
     }
 }
