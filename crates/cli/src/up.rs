@@ -144,6 +144,7 @@ async fn tunnel(
     service.ready();
 
     let reason = tokio::select! {
+        never = service.pulse(async || tenant.peer_list().await) => match never {},
         signal = signals.first() => signal,
         () = tenant.down.notified() => "vxgate down",
         ended = listener.serve(Arc::clone(&tenant), Limits::default()) => {
@@ -151,7 +152,6 @@ async fn tunnel(
             return Err(UpError::Start(error));
         }
         () = watch(&tunnel.forwarder) => "the forwarder",
-        never = service.pulse(async || tenant.peer_list().await) => match never {},
     };
     service.stopping();
     tracing::info!(dev = tunnel.dev, reason, "ending");
