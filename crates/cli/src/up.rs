@@ -153,8 +153,8 @@ async fn tunnel(
         }
         () = watch(&tunnel.forwarder) => "the forwarder",
     };
-    service.stopping();
     tracing::info!(dev = tunnel.dev, reason, "ending");
+    service.stopping();
     match tunnel.forwarder.stop() {
         // A TAP whose device is gone (drivers/net/tun.c).
         Err(error) if rustix::io::Errno::from_io_error(&error.source) == Some(rustix::io::Errno::BADFD) => {
