@@ -8,13 +8,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, Signal, kill_process};
 use vxgate_testbed::{eventually, isolated, skip, wait_for};
 
 use crate::boot::{missing_program, open_tun_to_all, unit};
-use crate::ground::{Ended, Ground, PATIENCE, Traces, VXGATE, command, missing};
+use crate::ground::{Ended, Ground, Traces, VXGATE, command, missing};
+
+/// How long a system may take for a step: it has more to do than a tunnel.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where systemd itself may lie.
 const SYSTEMD: [&str; 2] = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"];

@@ -18,7 +18,7 @@ use crate::config::values::{self, BusyPoll, CpuList, DeviceName, Df, Mtu, Source
 pub(crate) struct UpOptions {
     /// File to take options from that neither the command line nor the environment sets
     ///
-    /// TOML, each key an option's name without its dashes: peer = ["100.64.158.4", "100.64.158.132"]. Secrets do not belong into it.
+    /// TOML, each key an option's name without its dashes: peer = ["100.64.158.4", "100.64.158.132"]. Secrets do not belong in it.
     /// `vxgate migrate` writes one from an init_vxlan.sh line.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

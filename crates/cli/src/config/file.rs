@@ -133,7 +133,7 @@ fn unknown(place: &str, key: &str) -> Failure {
     }
     let name = key.replace('_', "-").to_lowercase();
     if SECRETS.iter().any(|secret| name.contains(secret)) {
-        return Failure::usage(what, "secrets do not belong into this file").with_hint(
+        return Failure::usage(what, "secrets do not belong in this file").with_hint(
             "put SORACOM_AUTH_KEY_ID and SORACOM_AUTH_KEY into the environment, as from /etc/vxgate/DEV.env with mode 0600"
                 .to_owned(),
         );

@@ -23,6 +23,9 @@ use crate::control::protocol::{PeerState, PeerStatus};
 /// How often the state is looked at where no watchdog asks for more: people read it.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The least pause: a watchdog that leaves less time than three of them is served as well as that.
+const LEAST: Duration = Duration::from_millis(10);
+
 /// Who is told, and how often.
 pub(super) struct Service {
     /// `None` where nobody asked to be told.
@@ -42,7 +45,7 @@ struct Pace {
 impl Pace {
     /// A third of the watchdog's time for the pause and at most a third for the answer: a data path that is slow once is forgiven.
     fn of(watchdog: Option<Duration>) -> Pace {
-        let third = watchdog.map_or(STATUS_INTERVAL, |whole| whole / 3).min(STATUS_INTERVAL);
+        let third = watchdog.map_or(STATUS_INTERVAL, |whole| whole / 3).clamp(LEAST, STATUS_INTERVAL);
         Pace { interval: third, patience: third, watched: watchdog.is_some() }
     }
 }
@@ -173,6 +176,7 @@ mod tests {
             (pace.interval, pace.patience, pace.watched),
             (Duration::from_secs(1), Duration::from_secs(1), true)
         );
+        assert_eq!(Pace::of(Some(Duration::from_micros(1))).interval, LEAST);
         assert_eq!(Pace::of(Some(Duration::from_secs(600))).interval, STATUS_INTERVAL);
         assert_eq!(
             Pace::of(None),
