@@ -6,8 +6,9 @@ use std::path::Path;
 
 use crate::args::fdb::{self, FdbCommand, ShowArgs};
 use crate::args::peer::{self, PeerCommand, PeerListArgs};
-use crate::args::{self, Command, CommandLine, OutputArgs, environment};
+use crate::args::{self, Command, CommandLine, OutputArgs};
 use crate::config::UpConfig;
+use crate::config::layers::Layers;
 use crate::config::values::DeviceName;
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::FdbVerb;
@@ -15,7 +16,7 @@ use crate::control::runtime_dir::RuntimeDir;
 use crate::failure::Failure;
 use crate::print::fdb::FdbPrinter;
 use crate::print::{self, Format, Style};
-use crate::{bench, init, lab, up};
+use crate::{bench, init, lab, migrate, up};
 
 /// Does what the command line asks for.
 pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure> {
@@ -26,9 +27,9 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
             show(out, args::parse_device("show", &words)?, own.or(output))
         }
         Some(Command::Up(options)) => {
-            let options = options.over(environment::from_environment()?);
-            let config = UpConfig::new(options)
-                .map_err(|error| Failure::config(&error, |option| format!("up: --{option}")))?;
+            let layers = Layers::under(*options)?;
+            let config = UpConfig::new(layers.options())
+                .map_err(|error| layers.failure(&error, |option| format!("up: --{option}")))?;
             up::run(config, || {})
         }
         Some(Command::Down { words }) => {
@@ -36,6 +37,7 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
             connect("down", dev.as_ref())?.down().map_err(|error| Failure::client("down", &error))
         }
         Some(Command::Init(args)) => init::run(&args, out),
+        Some(Command::Migrate(args)) => migrate::run(&args, out),
         Some(Command::Fdb { verb }) => {
             let show = FdbCommand::Show(ShowArgs::default());
             fdb_command(out, verb.unwrap_or(show), output, statistics)

@@ -10,6 +10,7 @@ mod error;
 mod owner;
 mod plan;
 mod serve;
+mod service;
 mod tunnel;
 
 use std::error::Error;
@@ -28,11 +29,12 @@ use vxgate_netlink::Netlink;
 use crate::config::UpConfig;
 use crate::config::values::SourcePort;
 use crate::control::runtime_dir::RuntimeDir;
-use crate::control::server::{Limits, Listener};
+use crate::control::server::{Handler as _, Limits, Listener};
 use crate::failure::Failure;
 use error::UpError;
 use plan::Plan;
 use serve::{About, Tenant};
+use service::Service;
 use tunnel::Tunnel;
 
 /// Runs the tunnel until it is told to end; calls `is_up` when it is up and before anybody can ask it.
@@ -50,8 +52,13 @@ pub(crate) fn run(config: UpConfig, is_up: impl FnOnce()) -> Result<(), Failure>
     // The lock comes next: what follows would otherwise be in the way of a tunnel that runs.
     let listener = Listener::bind(&RuntimeDir::from_environment(), &config.dev)
         .map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
-    let ended = runtime.block_on(tunnel(&config, signals, &listener, is_up));
-    ended.map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))
+    let service = Service::from_environment();
+    let ended = runtime.block_on(tunnel(&config, signals, &listener, &service, is_up));
+    ended.map_err(|error| {
+        let why = chain(&error);
+        service.failed(&why);
+        Failure::failed(&what, why).with_hint(error.hint())
+    })
 }
 
 /// The signals that end a tunnel.
@@ -101,6 +108,7 @@ async fn tunnel(
     config: &UpConfig,
     signals: Signals,
     listener: &Listener,
+    service: &Service,
     is_up: impl FnOnce(),
 ) -> Result<(), UpError> {
     let started = now();
@@ -133,8 +141,10 @@ async fn tunnel(
     });
     announce(config, &plan, &tunnel, started.elapsed());
     is_up();
+    service.ready();
 
     let reason = tokio::select! {
+        never = service.pulse(async || tenant.peer_list().await) => match never {},
         signal = signals.first() => signal,
         () = tenant.down.notified() => "vxgate down",
         ended = listener.serve(Arc::clone(&tenant), Limits::default()) => {
@@ -144,6 +154,7 @@ async fn tunnel(
         () = watch(&tunnel.forwarder) => "the forwarder",
     };
     tracing::info!(dev = tunnel.dev, reason, "ending");
+    service.stopping();
     match tunnel.forwarder.stop() {
         // A TAP whose device is gone (drivers/net/tun.c).
         Err(error) if rustix::io::Errno::from_io_error(&error.source) == Some(rustix::io::Errno::BADFD) => {

@@ -2,8 +2,8 @@
 //! Never opens a tunnel, never speaks to the network.
 //!
 //! A VPG (virtual private gateway) has two Gate peers; a customer's host registers as a third. [`peers`] reads what
-//! `soracom vpg list-gate-peers` prints, [`init`] what `/etc/rc.local` hands to `init_vxlan.sh`, and the constants
-//! here are what both take for granted.
+//! `soracom vpg list-gate-peers` prints, [`init`] what `/etc/rc.local` hands to `init_vxlan.sh`, [`script`] finds
+//! that line, and the constants here are what all take for granted.
 #![forbid(unsafe_code)]
 
 use std::net::Ipv4Addr;
@@ -14,6 +14,7 @@ use vxgate_codec::Vni;
 pub mod init;
 pub mod netmask;
 pub mod peers;
+pub mod script;
 
 pub use init::{InitArguments, InitError};
 pub use netmask::{InvalidNetmask, Netmask};
