@@ -35,13 +35,15 @@ pub struct Table {
     pub chains: Vec<Chain>,
 }
 
-/// A chain on a hook. What no rule decides is accepted by it, and goes on to the chains of other tables.
+/// A chain on a hook. What it accepts goes on to the chains of other tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
     /// Its name, at most 127 octets.
     pub name: String,
     /// Where it is asked.
     pub hook: Hook,
+    /// Whether it drops what none of its rules decides; it accepts it otherwise.
+    pub drops: bool,
     /// Its rules; the first that decides is the last that is asked.
     pub rules: Vec<Rule>,
 }
@@ -257,6 +259,8 @@ fn chain_message(table: &Table, chain: &Chain) -> Message {
             attribute(CHAIN_TABLE, &text(&table.name)),
             attribute(CHAIN_NAME, &text(&chain.name)),
             attribute(CHAIN_HOOK | message::NESTED, &hook),
+            // NF_DROP or NF_ACCEPT.
+            attribute(CHAIN_POLICY, &be32(u32::from(!chain.drops))),
             attribute(CHAIN_TYPE, &text(kind)),
         ]
         .concat(),

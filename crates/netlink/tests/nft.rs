@@ -28,7 +28,7 @@ fn router() -> [Host; 3] {
 }
 
 fn table(rules: Vec<Rule>) -> Table {
-    let chain = Chain { name: "forward".to_owned(), hook: Hook::Forward, rules };
+    let chain = Chain { name: "forward".to_owned(), hook: Hook::Forward, drops: false, rules };
     Table { name: "test".to_owned(), chains: vec![chain] }
 }
 
@@ -119,6 +119,15 @@ fn an_owned_table_goes_with_its_owner_and_others_cannot_touch_it() {
         assert!(third.has_table("test").unwrap(), "what is nobody's stays");
         assert_eq!(third.replace(&table(vec![])).unwrap(), Lifetime::Owned, "and may be replaced");
         third.delete("test").unwrap();
+        for drops in [false, true] {
+            let chain = Chain { name: "firewall".to_owned(), hook: Hook::Forward, drops, rules: vec![] };
+            third.replace(&Table { name: "other".to_owned(), chains: vec![chain] }).unwrap();
+            let seen = third.forward_chains().unwrap();
+            assert_eq!(seen.len(), 1);
+            let seen = (seen[0].family, seen[0].table.as_str(), seen[0].name.as_str(), seen[0].drops);
+            assert_eq!(seen, ("inet", "other", "firewall", drops));
+        }
+        third.delete("other").unwrap();
         assert!(third.forward_chains().unwrap().is_empty());
     });
 }
@@ -137,7 +146,7 @@ fn a_table_comes_as_a_whole_or_not_at_all_and_the_refusal_says_why() {
         );
         assert!(refusal.is_unsupported());
         assert!(!nftables.has_table("test").unwrap());
-        let nat = Chain { name: "nat".to_owned(), hook: Hook::SourceNat, rules: vec![rule] };
+        let nat = Chain { name: "nat".to_owned(), hook: Hook::SourceNat, drops: false, rules: vec![rule] };
         nftables.replace(&Table { name: "test".to_owned(), chains: vec![nat] }).unwrap();
         assert!(nftables.forward_chains().unwrap().is_empty(), "no forwarded packet passes it");
     });

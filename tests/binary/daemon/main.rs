@@ -17,6 +17,8 @@ mod ends;
 #[cfg(test)]
 mod figures;
 #[cfg(test)]
+mod forward;
+#[cfg(test)]
 mod ground;
 #[cfg(test)]
 mod hostile;

@@ -51,6 +51,8 @@ fn what_may_stand_together_does() {
         "--peer 239.1.1.1 --underlay eth0 --accept-from 0.0.0.0/0",
         "--peer fe80::1 --underlay eth0",
         "--peer 127.0.0.1",
+        "--forward 172.21.0.0/16,172.22.0.9 --forward 2001:db8::/32 --forward-back all",
+        "--forward on --forward-back answers",
         "--route 0.0.0.0/0 --route 192.0.2.1 --accept-from 10.0.0.0/8 --accept-from 10.0.0.0/8",
     ] {
         config(line).expect(line);
@@ -103,6 +105,10 @@ fn each_rule_names_the_option_and_says_why() {
         ("--accept-from 10.0.0.1/8", "accept-from", "the network is 10.0.0.0/8"),
         ("--route 10.0.0.0/8 --route 10.0.0.0/8", "route", "given twice"),
         ("--workers 3 --source-port hash:50000-50001", "workers", "the range has 2"),
+        ("--forward 172.21.0.1/16", "forward", "the network is 172.21.0.0/16"),
+        ("--forward 172.21.0.0/16 --forward 172.21.0.0/16", "forward", "given twice"),
+        ("--forward on,172.21.0.0/16", "forward", "on stands alone"),
+        ("--forward 172.21.0.0/16,off", "forward", "off stands alone"),
     ] {
         let error = refusal(line);
         assert_eq!(error.option(), option, "{line}");
