@@ -33,4 +33,6 @@ mod refused;
 #[cfg(test)]
 mod threads;
 #[cfg(test)]
+mod vrrp;
+#[cfg(test)]
 mod workers;
