@@ -301,8 +301,14 @@ fn routes(
     Ok(kept)
 }
 
+/// Most networks of `--forward`: each takes up to three rules of some 450 octets of a request of 200 KiB.
+pub(crate) const MAX_FORWARDED: usize = 64;
+
 /// Whose packets are forwarded: `off` says nobody's, and stands alone as `on` does.
 fn forward(given: Vec<Forward>) -> Result<Vec<Forward>, ConfigError> {
+    if given.len() > MAX_FORWARDED {
+        return Err(ConfigError::TooManyForwarded { count: given.len() });
+    }
     for (index, one) in given.iter().enumerate() {
         match one {
             Forward::Network(network) if network.addr() != network.network() => {

@@ -118,7 +118,7 @@ impl Nftables {
         open().map(|socket| Nftables { socket }).map_err(Error::Open)
     }
 
-    /// Puts the table in, in place of one of its name: all of it or nothing.
+    /// Puts the table in, in place of one of its name: all of it or nothing. A request holds about 200 KiB, which is some 400 rules.
     ///
     /// # Errors
     /// When the kernel refuses: [`Error::is_denied`] where another process owns a table of that name or without

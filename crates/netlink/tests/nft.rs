@@ -148,6 +148,15 @@ fn a_table_comes_as_a_whole_or_not_at_all_and_the_refusal_says_why() {
         assert!(!nftables.has_table("test").unwrap());
         let nat = Chain { name: "nat".to_owned(), hook: Hook::SourceNat, drops: false, rules: vec![rule] };
         nftables.replace(&Table { name: "test".to_owned(), chains: vec![nat] }).unwrap();
+        // Many rules come as a whole too, and more than a request holds not at all.
+        let from = |third: usize| Match::Source(format!("2001:db8:{third:x}::/48").parse().unwrap());
+        let rules = |count| (0..count).flat_map(|number| drop_if(&[from(number)])).collect::<Vec<_>>();
+        nftables.replace(&table(rules(300))).unwrap();
+        assert_eq!(nftables.forward_chains().unwrap().len(), 1);
+        let refusal = nftables.replace(&table(rules(3000))).unwrap_err();
+        assert_eq!(refusal.errno(), Some(90), "too long: {refusal}");
+        assert_eq!(nftables.forward_chains().unwrap().len(), 1, "the former one is still there");
+        nftables.replace(&Table { name: "test".to_owned(), chains: vec![] }).unwrap();
         assert!(nftables.forward_chains().unwrap().is_empty(), "no forwarded packet passes it");
     });
 }

@@ -327,6 +327,11 @@ fn all_is_undone_at_the_end_and_what_a_killed_one_leaves_by_the_next() {
             daemon.stop();
             undone(next);
         }
+        // The notes may be gone before the tunnel is.
+        let daemon = vpc.up("--forward on");
+        fs::remove_dir_all("/run/vxgate").unwrap();
+        daemon.stop();
+        assert_eq!(vpc.changed(&before), [""; 0], "without a runtime directory");
         // What a kernel without owners of tables would leave.
         nftables.replace_for_good(&table("vxgate-vxlan0", true)).unwrap();
         let daemon = vpc.up("--forward on");
@@ -394,6 +399,18 @@ fn what_is_in_the_way_is_told_with_what_to_do() {
         vpc.does_not_see(&vpc.machine, &vpc.device);
         nftables.delete("firewall").unwrap();
         vpc.sees(&vpc.machine, &vpc.device, INNER);
+        // What changes while it runs is told too, once.
+        vpc.ground.you.sysctl("net/ipv4/conf/eth0/forwarding", "0").unwrap();
+        let words = [
+            "no longer so: chain transit",
+            "eth0 does not forward IPv4; sysctl -w net/ipv4/conf/eth0/forwarding=1",
+        ];
+        assert!(
+            eventually(PATIENCE * 2, || words.iter().all(|words| daemon.log().contains(words))),
+            "{}",
+            daemon.log()
+        );
+        assert_eq!(daemon.log().matches("chain transit of").count(), 2, "{}", daemon.log());
         daemon.stop();
     });
 }

@@ -89,7 +89,7 @@ impl Wire {
         datagram[8..octets].to_vec()
     }
 
-    fn from_peer(&self, peer: usize, frame: &[u8]) {
+    fn hand_in(&self, peer: usize, frame: &[u8]) {
         self.peers[peer].send_to(&[&HEADER, frame].concat(), "172.21.0.100:4789").unwrap();
     }
 
@@ -133,7 +133,7 @@ fn announcements_cross_octet_for_octet_both_ways_each_time_they_are_made() {
             }
             for peer in [0, 1] {
                 for _ in 0..REPEATED {
-                    wire.from_peer(peer, &frame);
+                    wire.hand_in(peer, &frame);
                 }
                 for _ in 0..REPEATED {
                     assert_eq!(wire.received(), frame, "in from peer {peer}");
@@ -167,7 +167,7 @@ fn a_mac_address_that_moves_by_an_announcement_is_sent_to_its_new_place_from_the
         .enumerate()
         {
             let (here, there) = (round % 2, 1 - round % 2);
-            wire.from_peer(here, &frame);
+            wire.hand_in(here, &frame);
             assert_eq!(wire.received(), frame);
             let mut unicast = [&mac[..], &[2, 0, 0, 0, 0, 9], &[0x88, 0xb5], &[round as u8; 46]].concat();
             wire.send(&unicast);

@@ -141,3 +141,14 @@ fn more_peers_than_the_core_holds_are_refused() {
     assert_eq!(config(&line(1024)).unwrap().peers.len(), 1024);
     assert_eq!(refusal(&line(1025)), ConfigError::TooManyPeers { count: 1025 });
 }
+
+#[test]
+fn more_networks_than_fit_into_one_request_are_not_forwarded() {
+    let line = |count: u32| {
+        let networks = (0..count).map(|n| format!("172.21.{n}.0/24"));
+        format!("--forward {}", networks.collect::<Vec<_>>().join(","))
+    };
+    assert_eq!(config(&line(64)).unwrap().forward.len(), 64);
+    assert_eq!(refusal(&line(65)), ConfigError::TooManyForwarded { count: 65 });
+    assert!(config("--forward off").unwrap().forward.is_empty(), "off takes back what a lower layer says");
+}

@@ -27,6 +27,7 @@ use crate::config::UpConfig;
 use crate::config::values::Forward;
 use crate::control::runtime_dir::RuntimeDir;
 pub(crate) use error::ForwardError;
+use obstacles::Obstacle;
 use rules::{table, table_name};
 use settings::{Ledger, Settings};
 
@@ -155,6 +156,9 @@ impl Way {
 /// Forwarding in force; dropping it undoes it.
 pub(crate) struct Forwarding {
     way: Way,
+    netlink: Netlink,
+    /// What was in the way when it was last looked for.
+    obstacles: Vec<Obstacle>,
     /// Before the table: what is no longer forwarded needs no filter, and not the other way round.
     settings: Settings,
     rules: Rules,
@@ -209,19 +213,34 @@ impl Forwarding {
             way.inner.iter().map(|net| net.addr().to_string()).collect::<Vec<_>>().join(" "),
             if way.back { "connections too" } else { "answers only" },
         );
-        for obstacle in obstacles::find(netlink, &way).await {
-            tracing::warn!("{}; {}", obstacle.found, obstacle.next_step);
+        let netlink = netlink.clone();
+        let mut forwarding = Forwarding { way, netlink, obstacles: Vec::new(), settings, rules };
+        forwarding.look_for_obstacles().await;
+        Ok(Some(forwarding))
+    }
+
+    /// Tells what has come into the way since the last look, and what has gone out of it.
+    async fn look_for_obstacles(&mut self) {
+        let found = obstacles::find(&self.netlink, &self.way).await;
+        for Obstacle { found, next_step } in found.iter().filter(|one| !self.obstacles.contains(one)) {
+            tracing::warn!("{found}; {next_step}");
         }
-        Ok(Some(Forwarding { way, settings, rules }))
+        for gone in self.obstacles.iter().filter(|one| !found.contains(one)) {
+            tracing::info!("no longer so: {}", gone.found);
+        }
+        self.obstacles = found;
     }
 
     /// Keeps the table as it should be for as long as it is polled: it is put in again where somebody took it out, and without its
-    /// guard once the host forwards for everybody.
+    /// guard once the host forwards for everybody. What comes into the way is told.
     async fn keep(&mut self) -> Infallible {
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // The first is at once, and all was looked at a moment ago.
+        looks.tick().await;
         loop {
             looks.tick().await;
+            self.look_for_obstacles().await;
             let wanted = table(&self.way, &self.settings.guards());
             let there = self.rules.nftables.has_table(&wanted.name).unwrap_or(true);
             if there && wanted == self.rules.table {

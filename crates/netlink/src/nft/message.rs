@@ -75,14 +75,16 @@ impl Message {
 pub(super) fn batch(messages: &[Message]) -> Vec<u8> {
     let mut batch = octets(BATCH_BEGIN, REQUEST, 0, 0, SUBSYSTEM, &[]);
     let mut sequence = 0;
-    for message in messages {
+    for (left, message) in (0..messages.len()).rev().zip(messages) {
         sequence += 1;
+        // Refusals come for each message; one "done" at the end is enough, and a thousand would not fit into the socket.
+        let ack = if left == 0 { ACK } else { 0 };
         let more = match message.verb {
             Verb::NewTable | Verb::NewChain => CREATE,
             Verb::NewRule => CREATE | APPEND,
             Verb::GetTable | Verb::DeleteTable | Verb::GetChain => 0,
         };
-        batch.extend(message.to_bytes(REQUEST | ACK | more, sequence));
+        batch.extend(message.to_bytes(REQUEST | ack | more, sequence));
     }
     batch.extend(octets(BATCH_END, REQUEST, sequence + 1, 0, SUBSYSTEM, &[]));
     batch

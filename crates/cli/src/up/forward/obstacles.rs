@@ -17,9 +17,11 @@ pub(crate) struct Obstacle {
     pub(crate) next_step: String,
 }
 
-/// Looks for everything that undoes this way: settings, routes, other tables. Nothing is changed.
+/// Looks for everything that undoes this way: settings, routes, other tables. Nothing is changed. Where the tunnel's device is not
+/// there (its number is 0), for what will.
 pub(crate) async fn find(netlink: &Netlink, way: &Way) -> Vec<Obstacle> {
-    let mut obstacles = settings(way);
+    let is_there = way.tunnel.index != 0;
+    let mut obstacles = if is_there { settings(way) } else { Vec::new() };
     obstacles.extend(routes(netlink, way).await);
     // A kernel without nftables has no table in the way, and says so elsewhere.
     if let Ok(nftables) = Nftables::open() {
@@ -94,7 +96,7 @@ pub(super) async fn link_to(netlink: &Netlink, network: IpNet) -> Option<u32> {
 fn tables(nftables: &Nftables, way: &Way) -> Vec<Obstacle> {
     let own = table_name(&way.tunnel.name);
     let mut obstacles = Vec::new();
-    if nftables.has_table(&own).is_ok_and(|there| !there) {
+    if way.tunnel.index != 0 && nftables.has_table(&own).is_ok_and(|there| !there) {
         obstacles.push(Obstacle {
             found: format!("there is no table {own} of nftables: nothing is filtered or translated"),
             next_step: "start the tunnel with --forward".to_owned(),

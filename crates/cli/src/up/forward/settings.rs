@@ -174,6 +174,8 @@ impl Ledger {
 #[derive(Debug)]
 pub(super) struct Settings {
     ledger: Ledger,
+    /// What to undo; the file may be gone by then, with its directory.
+    notes: Vec<Note>,
     /// What was not forwarded when they were made.
     guards: Vec<Guard>,
 }
@@ -183,8 +185,8 @@ impl Settings {
     pub(super) fn make(ledger: Ledger, way: &Way) -> Result<Settings, ForwardError> {
         let guards = guards_now(way, &ledger)?;
         // From here on dropping it undoes whatever was done.
-        let settings = Settings { ledger, guards };
-        let ledger = &settings.ledger;
+        let mut settings = Settings { ledger, notes: Vec::new(), guards };
+        let Settings { ledger, notes: own_notes, .. } = &mut settings;
         let own = |setting: &(String, &str)| is_of(&setting.0, &way.tunnel);
         let (of_device, of_links): (Vec<_>, Vec<_>) = wanted(way).into_iter().partition(own);
         let to_make = ledger.locked(|notes| {
@@ -195,12 +197,13 @@ impl Settings {
                 if before != value {
                     let (now, all) = (value.to_owned(), read(ALL_IPV4));
                     let what = Change::Setting { key: key.clone(), before, now, all };
-                    notes.push(ledger.note(what));
+                    own_notes.push(ledger.note(what));
                 }
                 if current.as_deref() != Some(value) {
                     to_make.push((key, value));
                 }
             }
+            notes.extend_from_slice(own_notes);
             Ok(to_make)
         })?;
         for (key, value) in to_make {
@@ -212,6 +215,12 @@ impl Settings {
             }
         }
         Ok(settings)
+    }
+
+    fn undo(&self, left: &[Note]) {
+        for note in &self.notes {
+            undo(note, left);
+        }
     }
 
     /// What must still not be forwarded: nothing any more, once the host forwards for all.
@@ -227,13 +236,12 @@ impl Settings {
 impl Drop for Settings {
     fn drop(&mut self) {
         let undone = self.ledger.locked(|notes| {
-            let own = self.ledger.take_out(notes, |note| note.dev == self.ledger.dev);
-            for note in &own {
-                undo(note, notes);
-            }
+            self.ledger.take_out(notes, |note| note.dev == self.ledger.dev);
+            self.undo(notes);
             Ok(())
         });
         if let Err(error) = undone {
+            self.undo(&[]);
             tracing::warn!(
                 "{error}: {}",
                 std::error::Error::source(&error).map_or_else(String::new, ToString::to_string)
