@@ -13,6 +13,8 @@ mod error;
 pub(crate) mod obstacles;
 mod rules;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::future::pending;
