@@ -57,6 +57,7 @@ struct Wire {
     ground: Ground,
     daemon: Daemon,
     device: PacketSocket,
+    mac: [u8; 6],
     peers: [UdpSocket; 2],
 }
 
@@ -73,20 +74,25 @@ impl Wire {
         let daemon = ground.up("up --peer 100.64.158.4 --peer 100.64.158.132");
         let options = PacketOptions { ignore_outgoing: true, promiscuous: true };
         let device = ground.you.run(|| PacketSocket::open("vxlan0", &options)).unwrap();
-        Wire { ground, daemon, device, peers }
+        let mac = ground.you.netlink(async |netlink| netlink.link_by_name("vxlan0").await).unwrap().mac;
+        Wire { ground, daemon, device, mac, peers }
     }
 
     fn send(&self, frame: &[u8]) {
         assert!(eventually(PATIENCE, || self.device.send(frame).unwrap().is_some()));
     }
 
-    /// The next frame that the tunnel sends to this peer.
+    /// The next frame that the tunnel sends to this peer, but for what the host says by its own MAC address.
     #[track_caller]
     fn sent_to(&self, peer: usize) -> Vec<u8> {
         let mut datagram = [0; 2048];
-        let octets = self.peers[peer].recv(&mut datagram).expect("a datagram before patience ends");
-        assert_eq!(datagram[..8], HEADER);
-        datagram[8..octets].to_vec()
+        loop {
+            let octets = self.peers[peer].recv(&mut datagram).expect("a datagram before patience ends");
+            assert_eq!(datagram[..8], HEADER);
+            if datagram[14..20] != self.mac {
+                return datagram[8..octets].to_vec();
+            }
+        }
     }
 
     fn hand_in(&self, peer: usize, frame: &[u8]) {
