@@ -7,6 +7,7 @@
 //! ```
 
 mod error;
+pub(crate) mod forward;
 mod owner;
 mod plan;
 mod serve;
@@ -32,6 +33,7 @@ use crate::control::runtime_dir::RuntimeDir;
 use crate::control::server::{Handler as _, Limits, Listener};
 use crate::failure::Failure;
 use error::UpError;
+use forward::{Forwarding, Side};
 use plan::Plan;
 use serve::{About, Tenant};
 use service::Service;
@@ -118,6 +120,8 @@ async fn tunnel(
         tracing::warn!("{notice}");
     }
     let tunnel = Tunnel::start(&netlink, config, &plan).await?;
+    let device = Side { index: tunnel.link, name: tunnel.dev.clone() };
+    let mut forwarding = Forwarding::start(&netlink, config, &plan, device).await?;
     let tenant = Arc::new(Tenant {
         control: tunnel.forwarder.control(),
         about: About {
@@ -152,7 +156,9 @@ async fn tunnel(
             return Err(UpError::Start(error));
         }
         () = watch(&tunnel.forwarder) => "the forwarder",
+        never = forward::keep(&mut forwarding) => match never {},
     };
+    drop(forwarding);
     tracing::info!(dev = tunnel.dev, reason, "ending");
     service.stopping();
     match tunnel.forwarder.stop() {

@@ -1,4 +1,4 @@
-//! Links, addresses, routes and neighbours of this network namespace, by rtnetlink.
+//! Links, addresses, routes and neighbours of this network namespace, by rtnetlink, and tables of nftables.
 //! Never runs another program and never touches a frame.
 //!
 //! A [`Netlink`] speaks for the network namespace of the thread that opened it. Each request is one message to the
@@ -25,6 +25,7 @@ mod handle;
 mod link;
 mod link_kinds;
 mod neighbour;
+pub mod nft;
 mod route;
 mod vxlan;
 

@@ -19,6 +19,8 @@ mod ends;
 #[cfg(test)]
 mod figures;
 #[cfg(test)]
+mod forward;
+#[cfg(test)]
 mod ground;
 #[cfg(test)]
 mod hostile;
@@ -36,5 +38,7 @@ mod service;
 mod systemd;
 #[cfg(test)]
 mod threads;
+#[cfg(test)]
+mod vrrp;
 #[cfg(test)]
 mod workers;

@@ -8,7 +8,9 @@ use clap::Args;
 use ipnet::IpNet;
 use vxgate_codec::{ReservedBits, Vni};
 
-use crate::config::values::{self, BusyPoll, CpuList, DeviceName, Df, Mtu, SourcePort, Threads, Tos, Ttl};
+use crate::config::values::{
+    self, BusyPoll, CpuList, DeviceName, Df, Forward, Mtu, SourcePort, Threads, Tos, Ttl,
+};
 
 /// One layer of options: what the command line, the environment, a file or the init script's arguments say.
 ///
@@ -164,6 +166,20 @@ pub(crate) struct UpOptions {
     /// carries what goes out; after the last processor comes the first again.
     #[arg(long, value_name = "CPU-LIST", help_heading = "Threads")]
     pub(crate) affinity: Option<CpuList>,
+
+    /// Whose packets to forward into the tunnel: a network of the VPC, on for whatever arrives, or off [default: off]
+    ///
+    /// May be given many times. Packets that come from there and are routed into the tunnel leave it with an address of the device as
+    /// their source, so that devices answer through it. Nothing else enters the tunnel from other hosts, and by default nothing
+    /// comes out of it for them but answers. on takes what arrives by the underlay's interface. Settings are made for the interfaces
+    /// concerned only, and undone at the end. The VPC must route the devices' network to this host, and the host's source and
+    /// destination check must be off.
+    #[arg(long, value_name = "CIDR|on|off", value_delimiter = ',', help_heading = "Other machines")]
+    pub(crate) forward: Vec<Forward>,
+
+    /// What --forward lets out of the tunnel to other machines: answers, or all for connections that devices begin [default: answers]
+    #[arg(long, value_name = "answers|all", value_parser = values::forward_back, help_heading = "Other machines")]
+    pub(crate) forward_back: Option<bool>,
 }
 
 impl UpOptions {
@@ -198,6 +214,8 @@ impl UpOptions {
             threads: self.threads.or(lower.threads),
             busy_poll: self.busy_poll.or(lower.busy_poll),
             affinity: self.affinity.or(lower.affinity),
+            forward: list(self.forward, lower.forward),
+            forward_back: self.forward_back.or(lower.forward_back),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv6Net};
 use thiserror::Error;
 
-use super::values::DeviceName;
-use super::{Family, MAX_PEERS};
+use super::values::{DeviceName, Forward};
+use super::{Family, MAX_FORWARDED, MAX_PEERS};
 
 /// Which rule the options break. Shows why, without the option's own name: [`ConfigError::option`] has it.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -56,6 +56,12 @@ pub(crate) enum ConfigError {
     FewerPortsThanWorkers { ports: usize, workers: u16 },
     #[error("{network} is given twice")]
     RouteTwice { network: IpNet },
+    #[error("{given} is given twice")]
+    ForwardTwice { given: Forward },
+    #[error("{count} networks; at most {MAX_FORWARDED} are allowed")]
+    TooManyForwarded { count: usize },
+    #[error("{given} stands alone")]
+    ForwardAlone { given: Forward },
 }
 
 fn scope(ip: IpAddr) -> &'static str {
@@ -81,6 +87,9 @@ impl ConfigError {
             Self::MtuBelowIpv6 { .. } => "mtu",
             Self::RouteTwice { .. } => "route",
             Self::FewerPortsThanWorkers { .. } => "workers",
+            Self::ForwardTwice { .. } | Self::ForwardAlone { .. } | Self::TooManyForwarded { .. } => {
+                "forward"
+            }
             Self::MixedFamilies { option, .. } | Self::HostBits { option, .. } => option,
         }
     }
@@ -101,6 +110,8 @@ impl ConfigError {
             Self::FewerPortsThanWorkers { .. } => {
                 Some("widen --source-port hash:LOW-HIGH, or ask for fewer workers".to_owned())
             }
+            Self::TooManyForwarded { .. } => Some("give one network that holds several, or on".to_owned()),
+            Self::ForwardAlone { .. } => Some("name networks, or on, or off".to_owned()),
             Self::HostBits { option, network } => Some(format!("write --{option} {}", network.trunc())),
             Self::UnderlayIsDevice { .. }
             | Self::LocalUnusable { .. }
@@ -112,7 +123,8 @@ impl ConfigError {
             | Self::AddressIsOuter { .. }
             | Self::AddressTwice { .. }
             | Self::MtuBelowIpv6 { .. }
-            | Self::RouteTwice { .. } => None,
+            | Self::RouteTwice { .. }
+            | Self::ForwardTwice { .. } => None,
         }
     }
 }

@@ -126,6 +126,60 @@ impl FromStr for Mtu {
     }
 }
 
+/// Whose packets are forwarded into the tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forward {
+    /// Nobody's.
+    Off,
+    /// Whoever's that arrive by the underlay.
+    On,
+    /// Those of this network.
+    Network(IpNet),
+}
+
+impl Forward {
+    /// The network, where it is one.
+    pub(crate) fn network(&self) -> Option<IpNet> {
+        match self {
+            Forward::Network(network) => Some(*network),
+            Forward::On | Forward::Off => None,
+        }
+    }
+}
+
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Forward::Off => f.write_str("off"),
+            Forward::On => f.write_str("on"),
+            Forward::Network(network) => write!(f, "{network}"),
+        }
+    }
+}
+
+impl FromStr for Forward {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<Forward, NotAllowed> {
+        match text {
+            "off" => Ok(Forward::Off),
+            "on" => Ok(Forward::On),
+            _ => network(text)
+                .map(Forward::Network)
+                .map_err(|_| not_allowed("a network or an address, as in 172.21.0.0/16, or on, or off")),
+        }
+    }
+}
+
+/// `answers` or `all`: whether it is all.
+pub(crate) fn forward_back(text: &str) -> Result<bool, NotAllowed> {
+    match text {
+        "answers" => Ok(false),
+        "all" => Ok(true),
+        _ => Err(not_allowed("answers or all")),
+    }
+}
+
 /// What a worker does while nothing is queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BusyPoll {
