@@ -57,6 +57,7 @@ mod forwarder;
 mod ingress;
 mod memory;
 mod outer;
+mod own;
 mod patience;
 mod pcap;
 pub mod port;
@@ -84,7 +85,7 @@ pub use worker::SecondThread;
 pub use vxgate_codec::{MacAddr, ReservedBits, Vni};
 pub use vxgate_core::{
     AllCounters, ControlError, Counters, Counts, DropReason, EntryState, EntryView, Event, FloodLists,
-    OverlayHalf, PeerId, PeerView, Prefix, Remote, Segment, SegmentConfig, Timestamp,
+    OverlayHalf, OwnCounts, PeerId, PeerView, Prefix, Remote, Segment, SegmentConfig, Timestamp, Transmit,
 };
 pub use vxgate_offload::{Joins, Work};
 pub use vxgate_sys::plain_tap::PlainTap;
