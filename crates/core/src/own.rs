@@ -1,41 +1,23 @@
-//! Frames of our own: what the segment has to say to a peer, and how such frames are counted.
+//! Frames of our own that somebody else makes, and how all of them are counted.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use crate::counters::{Counter, Flow};
-use crate::{FloodTarget, FlowCounts};
+use crate::{FlowCounts, Segment, Transmit};
 
-/// A frame of our own for one peer. Such frames are rare, so that each owns its memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// Whose it is, and where it goes.
-    pub target: FloodTarget,
-    /// The whole Ethernet frame.
-    pub frame: Vec<u8>,
-    /// Whether the outer IPv4 header forbids fragmentation; `None` leaves it as the underlay was opened.
-    pub dont_fragment: Option<bool>,
-}
-
-/// Frames of our own that the shell has not taken yet, oldest first.
-#[derive(Debug, Default)]
-pub(crate) struct TransmitQueue(VecDeque<Transmit>);
-
-/// How many wait at most: a frame for each of 128 peers, and as many again.
-pub(crate) const MAX_TRANSMITS: usize = 256;
-
-impl TransmitQueue {
-    /// Whether there was room.
-    pub(crate) fn push(&mut self, transmit: Transmit) -> bool {
-        let room = self.0.len() < MAX_TRANSMITS;
-        if room {
-            self.0.push_back(transmit);
+impl Segment {
+    /// Has a frame of our own sent to the peer at this outer address, whatever the forwarding database says of where it goes; false
+    /// where no such peer is known, or too many such frames wait, which is counted ([`OwnCounts::unsent`](crate::OwnCounts)).
+    pub fn transmit(&mut self, outer: IpAddr, frame: Vec<u8>, dont_fragment: Option<bool>) -> bool {
+        let peer = self.peers.source(outer.to_canonical()).peer;
+        let target = peer.and_then(|peer| self.peers.target(peer));
+        let sent = target
+            .is_some_and(|target| self.health.transmits.push(Transmit { target, frame, dont_fragment }));
+        if !sent {
+            self.counters.own_refused();
         }
-        room
-    }
-
-    pub(crate) fn pop(&mut self) -> Option<Transmit> {
-        self.0.pop_front()
+        sent
     }
 }
 

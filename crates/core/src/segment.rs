@@ -28,14 +28,14 @@ use crate::accept::AcceptList;
 use crate::event::EventQueue;
 use crate::fdb::{Entry, Fdb, Hit, Kind};
 use crate::flood::{List, Lists};
-use crate::own::TransmitQueue;
+use crate::health::Health;
 use crate::peers::{Peers, Reference, Source};
 use crate::remote::RemoteTable;
 use crate::time::span_seconds_up;
 use crate::underlay::inspect;
 use crate::{
     AllCounters, Counters, DropReason, EntryState, Event, FloodLists, OverlayHalf, PeerId, Prefix, Remote,
-    SegmentConfig, Sighting, Timestamp, Transmit, UnderlayHalf, UnderlayVerdict, UnderlayView,
+    SegmentConfig, Sighting, Timestamp, UnderlayHalf, UnderlayVerdict, UnderlayView,
 };
 
 /// One VXLAN segment: the single writer of all that is known about it.
@@ -70,9 +70,9 @@ pub struct Segment {
     pub(crate) peers: Peers,
     pub(crate) fdb: Fdb,
     pub(crate) lists: Lists,
+    pub(crate) health: Health,
     accept: AcceptList,
     events: EventQueue,
-    transmits: TransmitQueue,
     /// [`SegmentConfig::ageing`] in seconds; 0: for ever.
     ageing_s: u32,
     /// The bucket that the next sweep begins with.
@@ -104,9 +104,9 @@ impl Segment {
             peers: Peers::new(table, counts, config.max_peers, config.port, config.vni),
             fdb: Fdb::new(config.max_macs, config.hash_key),
             lists: Lists::default(),
+            health: Health::default(),
             accept: AcceptList::new(config.accept_from.clone()),
             events: EventQueue::new(),
-            transmits: TransmitQueue::default(),
             ageing_s: span_seconds_up(config.ageing),
             sweep: 0,
             swept_s: 0,
@@ -385,24 +385,6 @@ impl Segment {
     /// The oldest event that nobody has taken yet.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop()
-    }
-
-    /// Has a frame of our own sent to the peer at this outer address, whatever the forwarding database says of where it goes; false
-    /// where no such peer is known, or 256 such frames wait, which is counted ([`OwnCounts::unsent`](crate::OwnCounts)).
-    pub fn transmit(&mut self, outer: IpAddr, frame: Vec<u8>, dont_fragment: Option<bool>) -> bool {
-        let peer = self.peers.source(outer.to_canonical()).peer;
-        let target = peer.and_then(|peer| self.peers.target(peer));
-        let sent =
-            target.is_some_and(|target| self.transmits.push(Transmit { target, frame, dont_fragment }));
-        if !sent {
-            self.counters.own_refused();
-        }
-        sent
-    }
-
-    /// The oldest frame of our own that nobody has taken yet, for the underlay.
-    pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop()
     }
 
     /// The lists, when they have changed since the last call: for [`OverlayHalf::set_flood`]. Until then the overlay half goes on
