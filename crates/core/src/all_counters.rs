@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::{Counters, Counts, DropReason, FlowCounts, PeerCounts, PeerId};
+use crate::{Counters, Counts, FlowCounts, PeerCounts, PeerId};
 
 /// The counters of all workers of a segment: each thread writes its own, and who reads adds them up.
 #[derive(Clone, Debug)]
@@ -52,6 +52,11 @@ fn add(one: Counts, other: Counts) -> Counts {
         refused_peers,
         events_lost,
         sightings_deferred,
+        probes,
+        probe_answers,
+        answers_refused,
+        unreachable_hints,
+        transmits_lost,
     } = other;
     Counts {
         overlay_in: flow(one.overlay_in, overlay_in),
@@ -60,8 +65,8 @@ fn add(one: Counts, other: Counts) -> Counts {
         sent: flow(one.sent, sent),
         underlay_in: flow(one.underlay_in, underlay_in),
         delivered: flow(one.delivered, delivered),
-        overlay_drops: drops(one.overlay_drops, &overlay_drops),
-        underlay_drops: drops(one.underlay_drops, &underlay_drops),
+        overlay_drops: each(one.overlay_drops, &overlay_drops),
+        underlay_drops: each(one.underlay_drops, &underlay_drops),
         entries: one.entries + entries,
         learned: one.learned + learned,
         moved: one.moved + moved,
@@ -70,6 +75,11 @@ fn add(one: Counts, other: Counts) -> Counts {
         refused_peers: one.refused_peers + refused_peers,
         events_lost: one.events_lost + events_lost,
         sightings_deferred: one.sightings_deferred + sightings_deferred,
+        probes: one.probes + probes,
+        probe_answers: one.probe_answers + probe_answers,
+        answers_refused: each(one.answers_refused, &answers_refused),
+        unreachable_hints: one.unreachable_hints + unreachable_hints,
+        transmits_lost: one.transmits_lost + transmits_lost,
     }
 }
 
@@ -77,7 +87,7 @@ fn flow(one: FlowCounts, other: FlowCounts) -> FlowCounts {
     FlowCounts { frames: one.frames + other.frames, octets: one.octets + other.octets }
 }
 
-fn drops(mut one: [u64; DropReason::COUNT], other: &[u64; DropReason::COUNT]) -> [u64; DropReason::COUNT] {
+fn each<const N: usize>(mut one: [u64; N], other: &[u64; N]) -> [u64; N] {
     one.iter_mut().zip(other).for_each(|(one, other)| *one += other);
     one
 }
