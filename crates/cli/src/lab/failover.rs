@@ -20,6 +20,8 @@ use vxgate_testbed::{KernelVxlan, Ping, PingReport, eventually, kernel_has_vxlan
 use super::PATIENCE;
 use super::ground::{GATES, GateKind, Ground, Outage, SERVICE, YOU, YOU_INNER};
 use super::steps::{DEV, start};
+use crate::args::LabArgs;
+use crate::args::bench::Against;
 use crate::control::client::Client;
 use crate::control::protocol::PeerState;
 use crate::control::runtime_dir::RuntimeDir;
@@ -32,13 +34,13 @@ const INTERVAL: Duration = Duration::from_millis(10);
 const SETTLE: Duration = Duration::from_millis(1500);
 
 /// How long the peer is away from a vxgate: above any gap that it promises.
-pub(super) const AWAY: Duration = Duration::from_millis(2500);
+pub(super) const AWAY: Duration = Duration::from_millis(1500);
 
 /// How long it is away from the kernel's device, which has no time that it promises.
 const AWAY_FROM_KERNEL: Duration = Duration::from_secs(5);
 
 /// How long its return is watched: the hold-down, and some.
-const RETURN: Duration = Duration::from_millis(2500);
+const RETURN: Duration = Duration::from_millis(1500);
 
 /// What carries the overlay at `you`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,16 +97,18 @@ struct Figures {
 }
 
 /// Measures, and prints what came of it.
-pub(super) fn measure(runs: u32, kind: GateKind, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) fn measure(runs: u32, args: &LabArgs, kind: GateKind, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut ground = Ground::lay()?;
     ground.open_gates(kind)?;
     let mut all = Vec::new();
-    if !json {
+    let outages = if args.outage.is_empty() { &Outage::ALL[..] } else { &args.outage };
+    let compared = args.against == Against::Kernel && kernel_has_vxlan();
+    if !args.json {
         writeln!(out, "{}", HEAD)?;
     }
-    for outage in Outage::ALL {
+    for &outage in outages {
         for (plane, runs) in [(Plane::Vxgate, runs), (Plane::Kernel, runs.div_ceil(10))] {
-            if plane == Plane::Kernel && !kernel_has_vxlan() {
+            if plane == Plane::Kernel && !compared {
                 continue;
             }
             let measured: anyhow::Result<Vec<Run>> = (1..=runs)
@@ -114,13 +118,13 @@ pub(super) fn measure(runs: u32, kind: GateKind, json: bool, out: &mut dyn Write
                 })
                 .collect();
             let figures = Figures::of(outage, plane, &measured?);
-            if !json {
+            if !args.json {
                 line(out, &figures)?;
             }
             all.push(figures);
         }
     }
-    if json {
+    if args.json {
         serde_json::to_writer_pretty(&mut *out, &all)?;
         writeln!(out)?;
     }
