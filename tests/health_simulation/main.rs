@@ -61,6 +61,20 @@ fn a_dead_peer_is_noticed_within_400_ms_on_a_short_path() {
 }
 
 #[test]
+fn a_peer_that_dies_while_a_probe_is_sent_alone_is_noticed_within_a_second() {
+    // Once a minute a probe is sent half a second after the last one.
+    let at_any_time = |world: &mut World| {
+        let before = world.random.up_to(Duration::from_secs(120));
+        world.run(before);
+    };
+    let times = detections(300, at_any_time, |world| world.peers[0].is_alive = false);
+    let (half, nearly_all, line) = figures("dead, at any moment of two minutes", &times);
+    println!("{line}");
+    assert!(half <= millis(350) && nearly_all <= millis(900), "{half:?} {nearly_all:?}");
+    assert!(times[times.len() - 1] <= millis(1000), "{:?}", times[times.len() - 1]);
+}
+
+#[test]
 fn a_path_of_one_direction_is_as_good_as_none() {
     let deaf = detections(200, |_| {}, |world| world.peers[0].hears = false);
     let unheard = detections(200, |_| {}, |world| world.peers[0].is_heard = false);

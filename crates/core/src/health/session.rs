@@ -37,9 +37,6 @@ const PATIENT_TIMEOUT: Duration = Duration::from_millis(350);
 /// How often a probe is sent alone, so that its answer is timed for certain: the pause before it makes a death in it half a second
 /// longer to notice, which one in a hundred may take.
 const ALONE: Duration = Duration::from_secs(60);
-/// After how long without any answer that could be timed it is, too. Where 5 % of frames are lost each way, that is one second of
-/// five hundred.
-const UNTIMED: Duration = Duration::from_secs(3);
 /// How long a peer of which nothing is known is waited for: longer than any path takes, half a second at first.
 const UNKNOWN_TIMEOUT: Duration = Duration::from_millis(500);
 /// How many probes go to it at that pace, and at which one from then on: it may be one that never answers.
@@ -95,8 +92,7 @@ pub(crate) struct Session {
     answers: u32,
     answers_since: Timestamp,
     round_trip: Option<RoundTrip>,
-    /// When an answer was last timed, and when for certain.
-    timed_at: Timestamp,
+    /// When an answer was last timed for certain.
     certain_at: Timestamp,
     /// Whether the last probe was sent alone.
     is_alone: bool,
@@ -161,7 +157,6 @@ impl Session {
             answers: 0,
             answers_since: Timestamp::ZERO,
             round_trip: None,
-            timed_at: Timestamp::ZERO,
             certain_at: Timestamp::ZERO,
             is_alone: false,
             mac: None,
@@ -285,22 +280,15 @@ impl Session {
         alone: bool,
     ) -> Option<Option<Change>> {
         if let Some(sample) = self.asked.answer(now)? {
-            let is_certain = self.is_alone && self.waiting.is_some();
-            // What is far off the mark shows that the mark is of another path.
-            let before = self.round_trip.filter(|before| !is_certain || sample <= before.timeout());
-            self.round_trip = Some(RoundTrip::sampled(before, sample));
-            self.timed_at = now;
-            self.certain_at = if is_certain { now } else { self.certain_at };
+            self.round_trip = Some(RoundTrip::sampled(self.round_trip, sample));
+            if self.is_alone && self.waiting.is_some() {
+                self.certain_at = now;
+            }
         }
         (self.mac, self.misses, self.unanswered, self.waiting) = (Some(mac), 0, 0, None);
         self.hints = Hints::default();
-        let is_overdue =
-            now.saturating_since(self.timed_at) > UNTIMED || now.saturating_since(self.certain_at) > ALONE;
-        let pause = if is_overdue && self.state == State::Up {
-            config.interval.max(CLEAR)
-        } else {
-            self.spread(config.interval)
-        };
+        let is_overdue = now.saturating_since(self.certain_at) > ALONE && self.state == State::Up;
+        let pause = if is_overdue { config.interval.max(CLEAR) } else { self.spread(config.interval) };
         self.next = Some(self.last_sent.unwrap_or(now).saturating_add(pause));
         let input = match self.state {
             State::Returning => {
