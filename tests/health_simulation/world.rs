@@ -332,7 +332,10 @@ impl World {
                 self.put(self.peers[number].round_trip / 2, Datagram::ToPeer(number, transmit.frame));
             }
         }
-        assert!(self.segment.all_counters().snapshot().is_balanced());
+        // Of every hundredth moment: it takes longer than all else here.
+        if self.sent.is_multiple_of(100) {
+            assert!(self.segment.all_counters().snapshot().is_balanced());
+        }
     }
 
     fn put(&mut self, after: Duration, datagram: Datagram) {
