@@ -42,6 +42,8 @@ const UNKNOWN_TIMEOUT: Duration = Duration::from_millis(500);
 /// How many probes go to it at that pace, and at which one from then on: it may be one that never answers.
 const UNKNOWN_PROBES: u32 = 20;
 const MUTE_INTERVAL: Duration = Duration::from_secs(2);
+/// How many probes a peer leaves unanswered that is nobody to rely on, as nothing ever came from it: 1.5 s of them.
+const MUTE_PROBES: u32 = 3;
 /// No answer is waited for longer (RFC 6298 section 2.4: a minimum there, a maximum here).
 const MAX_TIMEOUT: Duration = Duration::from_secs(1);
 /// Probes without an answer that make a peer deaf while frames come from it: 12 s at the default pace. That many are not lost
@@ -187,6 +189,12 @@ impl Session {
         self.state.serves()
     }
 
+    /// Whether it is sent to in its own right, and may live for all that is known: it has been heard, or not been asked for long.
+    pub(crate) fn may_live(&self, heard: Option<Timestamp>) -> bool {
+        let is_mute = self.state == State::Unknown && self.unanswered >= MUTE_PROBES && heard.is_none();
+        self.state.serves() && !is_mute
+    }
+
     pub(crate) fn view(&self) -> PeerHealth {
         PeerHealth {
             state: self.state.shown(),
@@ -273,8 +281,8 @@ impl Session {
         }
     }
 
-    /// Takes an answer from this MAC address; `None` where nobody asked. `alone` says whether no peer is sent to in its own
-    /// right.
+    /// Takes an answer from this MAC address; `None` where nobody asked. `alone` says whether no peer is left, so that
+    /// nobody has to wait for a better one.
     pub(crate) fn handle_answer(
         &mut self,
         mac: MacAddr,
@@ -313,7 +321,7 @@ impl Session {
         Some(self.step(if alone { Input::Proof } else { input }, now, config))
     }
 
-    /// Hears that the underlay does not reach the peer. `others` says whether another peer is sent to in its own right.
+    /// Hears that the underlay does not reach the peer. `others` says whether another peer is left.
     pub(crate) fn handle_hint(
         &mut self,
         now: Timestamp,
