@@ -71,7 +71,7 @@ pub(crate) struct Health {
     /// One for each outer address that a peer has, groups left out.
     sessions: BTreeMap<IpAddr, Session>,
     transmits: TransmitQueue,
-    /// Whether no peer is left, so that all are sent to.
+    /// Whether no peer is sent to in its own right.
     is_all_silent: bool,
     /// Whether peers have come or gone since it was last settled who is sent to.
     is_unsettled: bool,
