@@ -153,6 +153,17 @@ fn with_both_peers_silent_all_are_sent_to_and_the_first_that_returns_serves_with
         assert!(eventually(PATIENCE, || states(&ground.show()) == ["down", "down"]), "{}", daemon.log());
         assert!(daemon.log().contains("no peer answers: frames go to all of them"), "{}", daemon.log());
 
+        let (busy, start) = (busy_ticks(&daemon), now());
+        assert!(
+            !eventually(Duration::from_secs(1), || states(&ground.show()) != ["down", "down"]),
+            "{}",
+            daemon.log()
+        );
+        let busy = busy_ticks(&daemon) - busy;
+        // A tick is a hundredth of a second; `show` costs some, too.
+        println!("{busy} ticks in {:?} with both peers silent", start.elapsed());
+        assert!(busy < 50, "it spins: {busy} ticks in {:?}", start.elapsed());
+
         ground.end_silence(0);
         let start = now();
         let ping =
@@ -219,6 +230,13 @@ fn a_peer_is_probed_as_it_was_given_and_by_whichever_worker() {
         assert_eq!(states(&shown), ["unknown"], "nobody asks it");
         daemon.stop();
     });
+}
+
+/// Processor time that a process has taken, in ticks of the clock: utime and stime of proc_pid_stat(5).
+fn busy_ticks(daemon: &Daemon) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
 
 /// A program for `--on-event` that writes what it is told into a file, a line for each event.
