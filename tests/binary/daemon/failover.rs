@@ -548,6 +548,13 @@ fn forged_answers_and_forged_errors_are_ignored_and_counted() {
             assert!(eventually(PATIENCE, || refused(why) > 0), "{why}: {}", ground.show()["health"]);
         }
         drop(forging);
+        // The second one's own answer, time and again: one is asked for now and then, the others are not.
+        let unasked = eventually(PATIENCE, || {
+            let again = |_| peers[1].send_to(&arp(2, macs[1], inner[1], mac, own), to);
+            (0..20).map(again).for_each(|sent| drop(sent.unwrap()));
+            refused("unasked") > 0
+        });
+        assert!(unasked, "{}", ground.show()["health"]);
         assert!(
             !eventually(Duration::from_secs(1), || states(&ground.show()) != ["down", "up"]),
             "{}",
