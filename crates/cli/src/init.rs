@@ -130,7 +130,7 @@ pub(crate) fn options(init: &InitArguments) -> Result<UpOptions, (String, NotAll
         dev: Some(name("VXLAN_IF", &init.device)?),
         address: init.address.into_iter().collect(),
         vni: Some(init.vni),
-        peer: init.peers.iter().map(|peer| peer.to_canonical()).collect(),
+        peer: init.peers.iter().map(|peer| peer.to_canonical().into()).collect(),
         ..UpOptions::default()
     })
 }

@@ -8,6 +8,8 @@
 
 mod error;
 pub(crate) mod forward;
+mod health;
+mod hook;
 mod owner;
 mod plan;
 mod serve;
@@ -23,7 +25,6 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use vxgate_core::Event;
 use vxgate_forwarder::Forwarder;
 use vxgate_netlink::Netlink;
 
@@ -34,6 +35,8 @@ use crate::control::server::{Handler as _, Limits, Listener};
 use crate::failure::Failure;
 use error::UpError;
 use forward::{Forwarding, Side};
+use health::Watch;
+use hook::Hook;
 use plan::Plan;
 use serve::{About, Tenant};
 use service::Service;
@@ -114,6 +117,10 @@ async fn tunnel(
     is_up: impl FnOnce(),
 ) -> Result<(), UpError> {
     let started = now();
+    if let Some(program) = &config.on_event {
+        Hook::check(program)
+            .map_err(|source| UpError::NoProgram { program: program.display().to_string(), source })?;
+    }
     let netlink = Netlink::open()?;
     let plan = Plan::make(&netlink, config).await?;
     for notice in config.notices.iter().chain(&plan.notices) {
@@ -139,11 +146,24 @@ async fn tunnel(
             buffers: tunnel.buffers,
             is_v6: tunnel.local.is_ipv6(),
             started,
+            health: config.health,
         },
-        netlink,
+        netlink: netlink.clone(),
+        reports: Arc::default(),
         down: Notify::new(),
     });
+    let watch = Watch {
+        control: tunnel.forwarder.control(),
+        netlink,
+        dev: tunnel.dev.clone(),
+        link: tunnel.link,
+        vni: config.vni.get(),
+        hook: config.on_event.clone().map(Hook::new),
+    };
     announce(config, &plan, &tunnel, started.elapsed());
+    // To be dropped before the sockets are closed, and their addresses free for the next tunnel.
+    let reports = health::listen(tunnel.errors, tunnel.forwarder.control(), Arc::clone(&tenant.reports));
+    let reports = reports.map_err(UpError::Start)?;
     is_up();
     service.ready();
 
@@ -155,12 +175,14 @@ async fn tunnel(
             let Err(error) = ended;
             return Err(UpError::Start(error));
         }
-        () = watch(&tunnel.forwarder) => "the forwarder",
         never = forward::keep(&mut forwarding) => match never {},
+        () = events(&tunnel.forwarder, &watch) => "the forwarder",
+        () = watch.follow_addresses() => "the watch",
     };
     drop(forwarding);
     tracing::info!(dev = tunnel.dev, reason, "ending");
     service.stopping();
+    drop(reports);
     match tunnel.forwarder.stop() {
         // A TAP whose device is gone (drivers/net/tun.c).
         Err(error) if rustix::io::Errno::from_io_error(&error.source) == Some(rustix::io::Errno::BADFD) => {
@@ -190,8 +212,8 @@ fn announce(config: &UpConfig, plan: &Plan, tunnel: &Tunnel, after: Duration) {
     );
 }
 
-/// Logs what the segment tells, until the forwarder ends by itself.
-async fn watch(forwarder: &Forwarder) {
+/// Hands on what the segment tells, until the forwarder ends by itself.
+async fn events(forwarder: &Forwarder, watch: &Watch) {
     let news = Arc::new(Notify::new());
     let teller = Arc::clone(&news);
     forwarder.on_news(move || teller.notify_one());
@@ -201,11 +223,7 @@ async fn watch(forwarder: &Forwarder) {
             if looked % EVENTS_BEFORE_A_BREATH == 0 {
                 tokio::task::yield_now().await;
             }
-            match event {
-                Event::Learned { mac, dst } => tracing::debug!(%mac, %dst, "learned"),
-                Event::Moved { mac, from, to } => tracing::debug!(%mac, %from, %to, "moved"),
-                Event::Aged { mac, dst } => tracing::debug!(%mac, %dst, "aged"),
-            }
+            watch.event(event);
         }
         if forwarder.is_stopping() {
             return;

@@ -1,5 +1,5 @@
-//! Decides where each frame goes: the forwarding database, the flood list, the accept list.
-//! Never reads a clock, a socket or a payload.
+//! Decides where each frame goes: the forwarding database, the flood list, the accept list, the health of the peers.
+//! Never reads a clock or a socket, nor a payload other than ARP and neighbour discovery.
 #![cfg_attr(not(loom), no_std)]
 #![forbid(unsafe_code)]
 // What can panic on bad input does not compile.
@@ -26,7 +26,9 @@ mod entry;
 mod event;
 pub mod fdb;
 mod flood;
+mod health;
 mod overlay;
+mod own;
 mod peers;
 mod prefix;
 mod remote;
@@ -44,7 +46,9 @@ pub use drop_reason::DropReason;
 pub use entry::{EntryState, EntryStates, EntryView, FlushFilter, PageCursor};
 pub use event::Event;
 pub use flood::{FloodLists, FloodTarget};
+pub use health::{AnswerRefusal, DownReason, HealthConfig, PeerHealth, PeerState, Transmit};
 pub use overlay::OverlayHalf;
+pub use own::OwnCounts;
 pub use prefix::{InvalidPrefix, Prefix};
 pub use remote::{PeerId, Remote};
 pub use segment::Segment;

@@ -17,6 +17,8 @@ mod control;
 #[cfg(test)]
 mod ends;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod figures;
 #[cfg(test)]
 mod forward;

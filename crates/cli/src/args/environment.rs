@@ -42,6 +42,12 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("affinity", "VXGATE_AFFINITY"),
     ("forward", "VXGATE_FORWARD"),
     ("forward-back", "VXGATE_FORWARD_BACK"),
+    ("health", "VXGATE_HEALTH"),
+    ("probe-interval", "VXGATE_PROBE_INTERVAL"),
+    ("probe-retry", "VXGATE_PROBE_RETRY"),
+    ("probe-misses", "VXGATE_PROBE_MISSES"),
+    ("hold-down", "VXGATE_HOLD_DOWN"),
+    ("on-event", "VXGATE_ON_EVENT"),
 ];
 
 /// The variable of this option.
@@ -157,7 +163,7 @@ mod tests {
                 line.push(format!("--{option}={}", if option == "source-port" { "4789" } else { default }));
             }
         }
-        assert_eq!(line.len(), 19, "{line:?}");
+        assert_eq!(line.len(), 24, "{line:?}");
         assert_eq!(UpConfig::new(read_layer(line).unwrap()), UpConfig::new(UpOptions::default()));
     }
 

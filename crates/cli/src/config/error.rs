@@ -1,6 +1,7 @@
 //! The rules between options, one variant each.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
 use thiserror::Error;
@@ -38,6 +39,10 @@ pub(crate) enum ConfigError {
     PeerNeedsUnderlay { peer: IpAddr },
     #[error("{peer} is a multicast group whose members are not known, so what to accept must be said")]
     GroupNeedsAcceptFrom { peer: IpAddr },
+    #[error("{peer} is a multicast group, so that the inner address {inner} is none of one host")]
+    GroupHasInner { peer: IpAddr, inner: IpAddr },
+    #[error("the inner address {inner} {why}; a peer's own address in the segment stands behind its =")]
+    InnerUnusable { inner: IpAddr, why: &'static str },
     #[error("{address} {why}")]
     AddressUnusable { address: IpNet, why: &'static str },
     #[error("{address} is an outer address too; the tunnel's inside has addresses of its own")]
@@ -54,6 +59,8 @@ pub(crate) enum ConfigError {
     HostBits { option: &'static str, network: IpNet },
     #[error("{workers} workers need as many source ports, and the range has {ports}")]
     FewerPortsThanWorkers { ports: usize, workers: u16 },
+    #[error("{} ms are longer than --probe-interval, which is {} ms", retry.as_millis(), interval.as_millis())]
+    RetryAboveInterval { retry: Duration, interval: Duration },
     #[error("{network} is given twice")]
     RouteTwice { network: IpNet },
     #[error("{given} is given twice")]
@@ -79,13 +86,16 @@ impl ConfigError {
             | Self::PeerIsLocal { .. }
             | Self::PeerUnusable { .. }
             | Self::PeerNeedsUnderlay { .. }
-            | Self::GroupNeedsAcceptFrom { .. } => "peer",
+            | Self::GroupNeedsAcceptFrom { .. }
+            | Self::GroupHasInner { .. }
+            | Self::InnerUnusable { .. } => "peer",
             Self::AddressUnusable { .. }
             | Self::AddressIsOuter { .. }
             | Self::AddressTwice { .. }
             | Self::AddressOverlap { .. } => "address",
             Self::MtuBelowIpv6 { .. } => "mtu",
             Self::RouteTwice { .. } => "route",
+            Self::RetryAboveInterval { .. } => "probe-retry",
             Self::FewerPortsThanWorkers { .. } => "workers",
             Self::ForwardTwice { .. } | Self::ForwardAlone { .. } | Self::TooManyForwarded { .. } => {
                 "forward"
@@ -113,7 +123,12 @@ impl ConfigError {
             Self::TooManyForwarded { .. } => Some("give one network that holds several, or on".to_owned()),
             Self::ForwardAlone { .. } => Some("name networks, or on, or off".to_owned()),
             Self::HostBits { option, network } => Some(format!("write --{option} {}", network.trunc())),
+            Self::RetryAboveInterval { interval, .. } => {
+                Some(format!("write --probe-retry {}, or less", interval.as_millis()))
+            }
+            Self::GroupHasInner { peer, .. } => Some(format!("write --peer {peer}")),
             Self::UnderlayIsDevice { .. }
+            | Self::InnerUnusable { .. }
             | Self::LocalUnusable { .. }
             | Self::TooManyPeers { .. }
             | Self::PeerTwice { .. }

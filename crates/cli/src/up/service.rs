@@ -159,6 +159,8 @@ mod tests {
         PeerStatus {
             ip: ip.parse::<IpAddr>().unwrap(),
             state,
+            inner: None,
+            state_for_s: None,
             last_heard_s: None,
             rtt_us: None,
             macs: 0,
