@@ -25,6 +25,7 @@ pub mod ecn;
 pub mod ethernet;
 pub mod flow;
 pub mod layers;
+pub mod tcp;
 pub mod vxlan;
 
 mod error;

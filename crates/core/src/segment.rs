@@ -23,6 +23,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use vxgate_codec::MacAddr;
+use vxgate_codec::tcp::MssLimit;
 
 use crate::accept::AcceptList;
 use crate::event::EventQueue;
@@ -33,7 +34,7 @@ use crate::remote::RemoteTable;
 use crate::time::span_seconds_up;
 use crate::underlay::inspect;
 use crate::{
-    AllCounters, Counters, DropReason, EntryState, Event, FloodLists, OverlayHalf, PeerId, Prefix, Remote,
+    AllCounters, Counters, DropReason, EntryState, Event, FloodLists, Limits, OverlayHalf, PeerId, Prefix, Remote,
     SegmentConfig, Sighting, Timestamp, UnderlayHalf, UnderlayVerdict, UnderlayView,
 };
 
@@ -66,6 +67,7 @@ pub struct Segment {
     pub(crate) config: SegmentConfig,
     pub(crate) counters: Arc<Counters>,
     pub(crate) remotes: Arc<RemoteTable>,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) peers: Peers,
     pub(crate) fdb: Fdb,
     pub(crate) lists: Lists,
@@ -102,6 +104,7 @@ impl Segment {
             peers: Peers::new(table, counts, config.max_peers, config.port, config.vni),
             fdb: Fdb::new(config.max_macs, config.hash_key),
             lists: Lists::default(),
+            limits: Arc::new(Limits::new(config.max_peers)),
             accept: AcceptList::new(config.accept_from.clone()),
             events: EventQueue::new(),
             ageing_s: span_seconds_up(config.ageing),
@@ -135,6 +138,7 @@ impl Segment {
             remotes: Arc::clone(&self.remotes),
             counters: Arc::clone(&self.counters),
             flood: Arc::new(self.lists.snapshot(&self.peers)),
+            limits: Arc::clone(&self.limits),
         }
     }
 
@@ -147,7 +151,8 @@ impl Segment {
         let overlay = OverlayHalf { counters: Arc::clone(&counters), ..self.overlay_half() };
         let rules = (self.config.vni, self.config.reserved_bits);
         let (fdb, remotes) = (self.fdb.reader(), Arc::clone(&self.remotes));
-        (overlay, UnderlayHalf::new(fdb, remotes, counters, rules, self.view()))
+        let shared = (counters, Arc::clone(&self.limits));
+        (overlay, UnderlayHalf::new(fdb, remotes, shared, rules, self.view()))
     }
 
     /// The counters of the two threads that this segment and its [`overlay_half`](Segment::overlay_half) are for: all there are
@@ -155,6 +160,18 @@ impl Segment {
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// How long frames may be, now and while the segment lives.
+    #[must_use]
+    pub fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits)
+    }
+
+    /// Lowers the maximum segment sizes of TCP connections to this, in both directions and from the next frame on; `None`, the
+    /// default, leaves them as they are.
+    pub fn set_mss_limit(&mut self, limit: Option<MssLimit>) {
+        self.limits.set_mss(limit);
     }
 
     /// The counters of all workers that there are by now, added up.

@@ -1,13 +1,14 @@
 //! Overlay to underlay: one thread's work, a batch at a time.
 //!
 //! ```text
-//!   PortRx::recv ─► OverlayHalf::handle_overlay ─► OuterPolicy::outer ─► UnderlayTx::push ─► UnderlayTx::flush
+//!   PortRx::recv ─► tcp::clamp_mss ─► OverlayHalf::handle_overlay ─► OuterPolicy::outer ─► UnderlayTx::push ─► UnderlayTx::flush
 //! ```
 
 use std::io;
 use std::sync::Arc;
 
-use vxgate_core::{Counters, DropReason, FloodLists, OverlayHalf, OverlayVerdict, PeerId};
+use vxgate_codec::tcp;
+use vxgate_core::{Counters, DropReason, FloodLists, Limits, OverlayHalf, OverlayVerdict, PeerId};
 
 use crate::outer::OuterPolicy;
 use crate::port::PortRx;
@@ -18,6 +19,7 @@ pub struct Egress<R, T> {
     port: R,
     underlay: T,
     half: OverlayHalf,
+    limits: Arc<Limits>,
     policy: OuterPolicy,
     tally: CounterTally,
     targets: Vec<Target>,
@@ -32,7 +34,8 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
         counters: Arc<Counters>,
         policy: OuterPolicy,
     ) -> Self {
-        Self { port, underlay, half, policy, tally: CounterTally(counters), targets: Vec::new() }
+        let limits = half.limits();
+        Self { port, underlay, half, limits, policy, tally: CounterTally(counters), targets: Vec::new() }
     }
 
     /// Forwards one batch and returns how many frames it held; 0 means that none was queued.
@@ -57,8 +60,15 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
 
     /// The second half of a turn: sends the batch.
     pub(crate) fn forward(&mut self, count: usize) -> io::Result<()> {
+        let mss = self.limits.mss();
         for index in 0..count {
-            let frame = self.port.frame(index);
+            let mut frame = self.port.frame(index);
+            if let Some(limit) = mss
+                && tcp::may_be_syn(frame.octets())
+            {
+                let unfinished = frame.work.unfinished_field();
+                tcp::clamp_mss(frame.octets_mut(), limit, unfinished);
+            }
             let octets = frame.octets();
             let single;
             let targets = match self.half.handle_superframe(octets, frame.frames() as u64) {
