@@ -29,6 +29,7 @@ use crate::accept::AcceptList;
 use crate::event::EventQueue;
 use crate::fdb::{Entry, Fdb, Hit, Kind};
 use crate::flood::{List, Lists};
+use crate::health::Health;
 use crate::peers::{Peers, Reference, Source};
 use crate::remote::RemoteTable;
 use crate::time::span_seconds_up;
@@ -71,6 +72,7 @@ pub struct Segment {
     pub(crate) peers: Peers,
     pub(crate) fdb: Fdb,
     pub(crate) lists: Lists,
+    pub(crate) health: Health,
     accept: AcceptList,
     events: EventQueue,
     /// [`SegmentConfig::ageing`] in seconds; 0: for ever.
@@ -105,6 +107,7 @@ impl Segment {
             fdb: Fdb::new(config.max_macs, config.hash_key),
             lists: Lists::default(),
             limits: Arc::new(Limits::new(config.max_peers)),
+            health: Health::default(),
             accept: AcceptList::new(config.accept_from.clone()),
             events: EventQueue::new(),
             ageing_s: span_seconds_up(config.ageing),
