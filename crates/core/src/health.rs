@@ -21,7 +21,7 @@ pub(crate) struct Health {
     config: Option<HealthConfig>,
     own: Vec<IpAddr>,
     inner: BTreeMap<IpAddr, IpAddr>,
-    transmits: TransmitQueue,
+    pub(crate) transmits: TransmitQueue,
 }
 
 /// What is known of one peer's health.

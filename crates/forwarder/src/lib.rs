@@ -57,6 +57,7 @@ mod forwarder;
 mod ingress;
 mod memory;
 mod outer;
+mod own;
 mod patience;
 mod pcap;
 pub mod port;
@@ -84,8 +85,8 @@ pub use worker::SecondThread;
 pub use vxgate_codec::{MacAddr, ReservedBits, Vni};
 pub use vxgate_core::{
     AllCounters, ControlError, Counters, Counts, DownReason, DropReason, EntryState, EntryView, Event,
-    FloodLists, HealthConfig, OverlayHalf, PeerHealth, PeerId, PeerState, PeerView, Prefix, Remote, Segment,
-    SegmentConfig, Timestamp, Transmit,
+    FloodLists, HealthConfig, OverlayHalf, OwnCounts, PeerHealth, PeerId, PeerState, PeerView, Prefix,
+    Remote, Segment, SegmentConfig, Timestamp, Transmit,
 };
 pub use vxgate_offload::{Joins, Work};
 pub use vxgate_sys::plain_tap::PlainTap;

@@ -28,7 +28,6 @@ pub(crate) const MAX_TRANSMITS: usize = 1024;
 
 impl TransmitQueue {
     /// Whether there was room.
-    #[expect(dead_code, reason = "the prober comes next")]
     pub(crate) fn push(&mut self, transmit: Transmit) -> bool {
         let room = self.0.len() < MAX_TRANSMITS;
         if room {
