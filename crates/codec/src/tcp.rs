@@ -5,9 +5,7 @@
 //! option's two octets and the checksum change.
 
 use crate::ethernet::HEADER_OCTETS;
-use crate::layers::protocol::{
-    AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ROUTING, TCP,
-};
+use crate::layers::protocol::{AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ROUTING, TCP};
 use crate::layers::{
     Fragment, IPV4_HEADER_OCTETS, IPV6_HEADER_OCTETS, Ip, IpVersion, Layers, MAX_EXTENSION_HEADERS,
 };
@@ -84,9 +82,9 @@ pub fn may_be_syn(frame: &[u8]) -> bool {
             let has_options = head[14] != 0x45;
             has_options || head[HEADER_OCTETS + IPV4_HEADER_OCTETS + FLAGS_OFFSET] & SYN != 0
         }
-        0x86dd if head[20] == TCP => frame
-            .get(HEADER_OCTETS + IPV6_HEADER_OCTETS + FLAGS_OFFSET)
-            .is_some_and(|flags| flags & SYN != 0),
+        0x86dd if head[20] == TCP => {
+            frame.get(HEADER_OCTETS + IPV6_HEADER_OCTETS + FLAGS_OFFSET).is_some_and(|flags| flags & SYN != 0)
+        }
         0x86dd => {
             matches!(head[20], HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
         }
@@ -109,8 +107,11 @@ pub fn clamp_mss(frame: &mut [u8], limit: MssLimit, unfinished: Option<usize>) -
         return false;
     }
     let Some(segment) = frame.get_mut(ip.l4..ip.end) else { return false };
-    let Some(header_octets) = segment.get(12).map(|offset| usize::from(offset >> 4) * 4) else { return false };
-    let Some(header) = segment.get_mut(..header_octets).filter(|header| header.len() >= TCP_HEADER_OCTETS) else {
+    let Some(header_octets) = segment.get(12).map(|offset| usize::from(offset >> 4) * 4) else {
+        return false;
+    };
+    let Some(header) = segment.get_mut(..header_octets).filter(|header| header.len() >= TCP_HEADER_OCTETS)
+    else {
         return false;
     };
     if header.get(FLAGS_OFFSET).is_none_or(|flags| flags & SYN == 0)
@@ -228,7 +229,9 @@ mod tests {
 
     fn ethernet(tags: usize, ether_type: u16) -> Vec<u8> {
         let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
-        (0..tags).for_each(|tag| frame.extend([if tag == 0 { 0x88 } else { 0x81 }, if tag == 0 { 0xa8 } else { 0 }, 0, 7]));
+        (0..tags).for_each(|tag| {
+            frame.extend([if tag == 0 { 0x88 } else { 0x81 }, if tag == 0 { 0xa8 } else { 0 }, 0, 7])
+        });
         frame.extend(ether_type.to_be_bytes());
         frame
     }
@@ -268,7 +271,13 @@ mod tests {
         }
 
         fn pseudo(&self) -> u32 {
-            let l3 = self.frame.iter().skip(12).position(|octet| [0x45, 0x46, 0x4f, 0x60].contains(octet)).unwrap() + 12;
+            let l3 = self
+                .frame
+                .iter()
+                .skip(12)
+                .position(|octet| [0x45, 0x46, 0x4f, 0x60].contains(octet))
+                .unwrap()
+                + 12;
             let addresses = if self.v6 { l3 + 8..l3 + 40 } else { l3 + 12..l3 + 20 };
             let length = (self.frame.len() - self.l4) as u32;
             (sum(&self.frame[addresses]) + u32::from(TCP) + length) % 0xffff
@@ -324,7 +333,10 @@ mod tests {
                         (Syn::v4(tags, &[1; 4], segment()), LIMIT.v4),
                         (Syn::v6(tags, TCP, &[], segment()), LIMIT.v6),
                         (Syn::v6(tags, HOP_BY_HOP, &[TCP, 0, 1, 4, 0, 0, 0, 0], segment()), LIMIT.v6),
-                        (Syn::v6(tags, DESTINATION_OPTIONS, &[TCP, 0, 1, 4, 0, 0, 0, 0], segment()), LIMIT.v6),
+                        (
+                            Syn::v6(tags, DESTINATION_OPTIONS, &[TCP, 0, 1, 4, 0, 0, 0, 0], segment()),
+                            LIMIT.v6,
+                        ),
                     ] {
                         let before = syn.frame.clone();
                         assert!(syn.is_right() && syn.clamp(), "{options:?} behind {tags} tags");
@@ -341,7 +353,9 @@ mod tests {
 
     #[test]
     fn a_size_that_fits_and_a_syn_without_one_stay_as_they_are() {
-        for options in [&[2, 4, 0x05, 0x82][..], &[2, 4, 0, 1], &[], &[1, 1, 4, 2], &[0, 0, 0, 0, 2, 4, 0x23, 0x01]] {
+        for options in
+            [&[2, 4, 0x05, 0x82][..], &[2, 4, 0, 1], &[], &[1, 1, 4, 2], &[0, 0, 0, 0, 2, 4, 0x23, 0x01]]
+        {
             let mut syn = Syn::v4(0, &[], segment(SYN, options, &[]));
             let before = syn.frame.clone();
             assert!(!syn.clamp(), "{options:?}");
@@ -365,7 +379,10 @@ mod tests {
             assert!(syn.is_right());
         }
         let mut syn = Syn::v4(0, &[], segment(SYN, &MSS_8961, &[]));
-        assert!(clamp_mss(&mut syn.frame, LIMIT, Some(24)), "another field that is unfinished is another matter");
+        assert!(
+            clamp_mss(&mut syn.frame, LIMIT, Some(24)),
+            "another field that is unfinished is another matter"
+        );
         assert!(syn.is_right());
     }
 

@@ -27,6 +27,7 @@ pub(crate) struct OwnOverlaySide {
     pub(crate) sent: Flow,
     pub(crate) unsent: Counter,
     pub(crate) unanswered: Counter,
+    pub(crate) held_back: Counter,
 }
 
 /// What the underlay-to-overlay thread counts of them.
@@ -44,6 +45,7 @@ impl OwnOverlaySide {
             unsent: self.unsent.load() + other.refused.load(),
             answered: other.answered.load(),
             unanswered: self.unanswered.load() + other.undelivered.load(),
+            held_back: self.held_back.load(),
         }
     }
 }
@@ -59,6 +61,8 @@ pub struct OwnCounts {
     pub answered: FlowCounts,
     /// Frames for the host that found no room, or that the port refused.
     pub unanswered: u64,
+    /// Answers to the host that were not given, because too many had been given just before.
+    pub held_back: u64,
 }
 
 impl OwnCounts {
@@ -68,6 +72,7 @@ impl OwnCounts {
             unsent: self.unsent + other.unsent,
             answered: self.answered.add(other.answered),
             unanswered: self.unanswered + other.unanswered,
+            held_back: self.held_back + other.held_back,
         }
     }
 }

@@ -35,8 +35,8 @@ use crate::remote::RemoteTable;
 use crate::time::span_seconds_up;
 use crate::underlay::inspect;
 use crate::{
-    AllCounters, Counters, DropReason, EntryState, Event, FloodLists, Limits, OverlayHalf, PeerId, Prefix, Remote,
-    SegmentConfig, Sighting, Timestamp, UnderlayHalf, UnderlayVerdict, UnderlayView,
+    AllCounters, Counters, DropReason, EntryState, Event, FloodLists, Limits, OverlayHalf, PeerId, Prefix,
+    Remote, SegmentConfig, Sighting, Timestamp, UnderlayHalf, UnderlayVerdict, UnderlayView,
 };
 
 /// One VXLAN segment: the single writer of all that is known about it.

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use vxgate_codec::{ecn, tcp};
 use vxgate_core::{
-    Counters, DropReason, Limits, PeerId, Segment, Sighting, Timestamp, UnderlayHalf, UnderlayVerdict, UnderlayView,
+    Counters, DropReason, Limits, PeerId, Segment, Sighting, Timestamp, UnderlayHalf, UnderlayVerdict,
+    UnderlayView,
 };
 use vxgate_offload::Work;
 

@@ -62,6 +62,7 @@ mod patience;
 mod pcap;
 pub mod port;
 mod tap;
+mod too_big;
 mod udp;
 pub mod underlay;
 mod worker;
