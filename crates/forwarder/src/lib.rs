@@ -78,7 +78,10 @@ pub use patience::BusyPoll;
 pub use pcap::PcapPort;
 pub use port::{Device, Frame, Port, PortRx, PortTx};
 pub use tap::{PlainTapPort, TapOffload, TapPort};
-pub use udp::{SOURCE_PORT_POOL, SourcePort, UdpBuffers, UdpConfig, UdpOffload, UdpUnderlay};
+pub use udp::{
+    Fate, SOURCE_PORT_POOL, SourcePort, UdpBuffers, UdpConfig, UdpErrors, UdpOffload, UdpUnderlay,
+    UnderlayReport,
+};
 pub use underlay::{Datagram, Outer, Tally, Target, Underlay, UnderlayRx, UnderlayTx};
 pub use worker::SecondThread;
 
