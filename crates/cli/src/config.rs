@@ -21,7 +21,7 @@ use vxgate_codec::{ReservedBits, Vni};
 
 use crate::args::up::UpOptions;
 pub(crate) use error::ConfigError;
-use values::{BusyPoll, CpuList, DeviceName, Df, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl};
+use values::{BusyPoll, CpuList, DeviceName, Df, MssClamp, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl};
 
 /// Most peers of one tunnel: the core's default limit of remote VTEPs.
 pub(crate) const MAX_PEERS: usize = 1024;
@@ -86,6 +86,8 @@ pub(crate) struct UpConfig {
     pub(crate) busy_poll: BusyPoll,
     /// The processors that the threads are pinned to in turn; `None` for wherever the system puts them.
     pub(crate) affinity: Option<CpuList>,
+    /// What becomes of the segment size that TCP connections agree on.
+    pub(crate) mss_clamp: MssClamp,
     /// What the operator should know and is no error, a sentence each: for `up` to log at its start.
     pub(crate) notices: Vec<String>,
 }
@@ -148,6 +150,7 @@ impl UpConfig {
             threads: options.threads.unwrap_or(Threads::Two),
             busy_poll: options.busy_poll.unwrap_or(BusyPoll::Auto),
             affinity: options.affinity,
+            mss_clamp: options.mss_clamp.unwrap_or(MssClamp::Auto),
             notices: Vec::new(),
         };
         config.check_underlay()?;

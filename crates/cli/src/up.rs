@@ -8,6 +8,7 @@
 
 mod error;
 mod owner;
+mod paths;
 mod plan;
 mod serve;
 mod tunnel;
@@ -129,6 +130,7 @@ async fn tunnel(
             started,
         },
         netlink,
+        paths_changed: Notify::new(),
         down: Notify::new(),
     });
     announce(config, &plan, &tunnel, started.elapsed());
@@ -141,7 +143,8 @@ async fn tunnel(
             let Err(error) = ended;
             return Err(UpError::Start(error));
         }
-        () = watch(&tunnel.forwarder) => "the forwarder",
+        () = watch(&tunnel.forwarder, &tenant) => "the forwarder",
+        never = paths::follow(&tenant, config, plan.mtu) => match never {},
     };
     tracing::info!(dev = tunnel.dev, reason, "ending");
     match tunnel.forwarder.stop() {
@@ -174,7 +177,7 @@ fn announce(config: &UpConfig, plan: &Plan, tunnel: &Tunnel, after: Duration) {
 }
 
 /// Logs what the segment tells, until the forwarder ends by itself.
-async fn watch(forwarder: &Forwarder) {
+async fn watch(forwarder: &Forwarder, tenant: &Tenant) {
     let news = Arc::new(Notify::new());
     let teller = Arc::clone(&news);
     forwarder.on_news(move || teller.notify_one());
@@ -190,6 +193,10 @@ async fn watch(forwarder: &Forwarder) {
                 Event::Aged { mac, dst } => tracing::debug!(%mac, %dst, "aged"),
                 Event::PeerDown { addr, why } => tracing::warn!(peer = %addr, "peer down: {}", why.explain()),
                 Event::PeerUp { addr, after } => tracing::info!(peer = %addr, ?after, "peer up again"),
+                Event::PathMtu { addr, octets } => {
+                    tracing::debug!(peer = %addr, octets, "path MTU");
+                    tenant.paths_changed.notify_one();
+                }
                 Event::AllPeersSilent => tracing::warn!("no peer answers: all of them are sent to"),
             }
         }

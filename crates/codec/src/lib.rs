@@ -26,8 +26,8 @@ pub mod ecn;
 pub mod ethernet;
 pub mod flow;
 pub mod layers;
-pub mod tcp;
 pub mod ndp;
+pub mod tcp;
 pub mod vxlan;
 
 mod error;

@@ -4,7 +4,7 @@
 //! packets than the links at its ends lowers it on the way, so that no segment is too long for it. Only the
 //! option's two octets and the checksum change.
 
-use crate::ethernet::HEADER_OCTETS;
+use crate::ethernet::{HEADER_OCTETS, TAG_OCTETS};
 use crate::layers::protocol::{AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ROUTING, TCP};
 use crate::layers::{
     Fragment, IPV4_HEADER_OCTETS, IPV6_HEADER_OCTETS, Ip, IpVersion, Layers, MAX_EXTENSION_HEADERS,
@@ -31,7 +31,8 @@ const AUTHENTICATION_OPTION: u8 = 29;
 /// Length of the maximum segment size option (RFC 9293 section 3.2).
 const MSS_OPTION_OCTETS: usize = 4;
 
-/// The largest maximum segment sizes to let pass, in octets of TCP payload.
+/// The largest maximum segment sizes to let pass, in octets of TCP payload, in a frame without VLAN tags. Each tag takes its
+/// four octets off: the tunnel carries it, and the ends do not see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MssLimit {
     /// Over IPv4.
@@ -61,11 +62,12 @@ impl MssLimit {
         }
     }
 
-    const fn of(self, version: IpVersion) -> u16 {
-        match version {
+    fn of(self, version: IpVersion, tags: u8) -> u16 {
+        let limit = match version {
             IpVersion::V4 => self.v4,
             IpVersion::V6 => self.v6,
-        }
+        };
+        limit.saturating_sub(u16::from(tags) * TAG_OCTETS as u16).max(1)
     }
 }
 
@@ -102,7 +104,7 @@ pub fn may_be_syn(frame: &[u8]) -> bool {
 /// it is, since a change would make it a forgery.
 #[inline(never)]
 pub fn clamp_mss(frame: &mut [u8], limit: MssLimit, unfinished: Option<usize>) -> bool {
-    let Some(ip) = Layers::parse(frame).ok().and_then(|layers| layers.ip) else { return false };
+    let Ok(Layers { vlan_tags, ip: Some(ip), .. }) = Layers::parse(frame) else { return false };
     if ip.protocol != TCP || ip.fragment == Fragment::Later || is_signed(&ip, frame) {
         return false;
     }
@@ -120,7 +122,7 @@ pub fn clamp_mss(frame: &mut [u8], limit: MssLimit, unfinished: Option<usize>) -
         return false;
     }
     let is_unfinished = unfinished == Some(ip.l4 + TCP_CHECKSUM_OFFSET);
-    let limit = limit.of(ip.version);
+    let limit = limit.of(ip.version, vlan_tags);
     let mut lowered = false;
     // Each of them: which one counts where there are several, the receiver decides.
     let mut from = TCP_HEADER_OCTETS;
@@ -340,7 +342,7 @@ mod tests {
                     ] {
                         let before = syn.frame.clone();
                         assert!(syn.is_right() && syn.clamp(), "{options:?} behind {tags} tags");
-                        assert_eq!(syn.option(at), limit);
+                        assert_eq!(syn.option(at), limit - 4 * tags as u16);
                         assert!(syn.is_right(), "{options:?} behind {tags} tags, IPv6: {}", syn.v6);
                         let changed = before.iter().zip(&syn.frame).filter(|(old, new)| old != new).count();
                         assert!(changed <= 4, "nothing but size and checksum");

@@ -31,6 +31,7 @@ mod limits;
 mod overlay;
 mod own;
 mod path_mtu;
+mod paths;
 mod peers;
 mod prefix;
 mod remote;

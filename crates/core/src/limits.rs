@@ -67,7 +67,11 @@ impl Limits {
     /// By the segment only: what fits the path to a remote; `None`: nothing is known of it, and any frame does.
     pub(crate) fn set_towards(&self, peer: PeerId, frame_octets: Option<u32>) {
         let Some(place) = self.towards.get(peer.index()) else { return };
-        place.store(frame_octets.unwrap_or(UNLIMITED), Ordering::Relaxed);
+        let octets = frame_octets.unwrap_or(UNLIMITED);
+        if place.load(Ordering::Relaxed) == octets {
+            return;
+        }
+        place.store(octets, Ordering::Relaxed);
         let least = self.towards.iter().map(|octets| octets.load(Ordering::Relaxed)).min();
         self.everywhere.store(least.unwrap_or(UNLIMITED), Ordering::Relaxed);
     }

@@ -30,6 +30,7 @@ use crate::event::EventQueue;
 use crate::fdb::{Entry, Fdb, Hit, Kind};
 use crate::flood::{List, Lists};
 use crate::health::Health;
+use crate::paths::{Paths, ProbeAnswer};
 use crate::peers::{Peers, Reference, Source};
 use crate::remote::RemoteTable;
 use crate::time::span_seconds_up;
@@ -73,6 +74,7 @@ pub struct Segment {
     pub(crate) fdb: Fdb,
     pub(crate) lists: Lists,
     pub(crate) health: Health,
+    pub(crate) paths: Paths,
     accept: AcceptList,
     events: EventQueue,
     /// [`SegmentConfig::ageing`] in seconds; 0: for ever.
@@ -101,12 +103,20 @@ impl Segment {
         let config = config.clamped();
         let counters = Arc::new(Counters::new(config.max_peers));
         let remotes = Arc::new(RemoteTable::new(config.max_peers));
+        let limits = Arc::new(Limits::new(config.max_peers));
         let (table, counts) = (Arc::clone(&remotes), Arc::clone(&counters));
         Segment {
-            peers: Peers::new(table, counts, config.max_peers, config.port, config.vni),
+            peers: Peers::new(
+                (table, Arc::clone(&limits)),
+                counts,
+                config.max_peers,
+                config.port,
+                config.vni,
+            ),
             fdb: Fdb::new(config.max_macs, config.hash_key),
             lists: Lists::default(),
-            limits: Arc::new(Limits::new(config.max_peers)),
+            paths: Paths::default(),
+            limits,
             health: Health::default(),
             accept: AcceptList::new(config.accept_from.clone()),
             events: EventQueue::new(),
@@ -206,6 +216,9 @@ impl Segment {
         let mut source = self.accept.source(addr, &self.peers).ok_or(DropReason::Stranger)?;
         let SegmentConfig { vni, reserved_bits, own_mac, .. } = self.config;
         let (mac, frame) = inspect(payload, vni, reserved_bits, own_mac)?;
+        if let Some(answer) = ProbeAnswer::parse(frame) {
+            self.handle_probe_answer(*addr, answer, now);
+        }
         if self.config.learning && self.learn(mac, addr, &source, now)? {
             source = self.peers.source(addr.to_canonical());
         }
@@ -323,10 +336,14 @@ impl Segment {
     /// more.
     pub fn handle_tick(&mut self, now: Timestamp) {
         let now_s = now.seconds();
-        if now_s == self.swept_s || self.ageing_s == 0 {
+        if now_s == self.swept_s {
             return;
         }
         self.swept_s = now_s;
+        self.tick_paths(now);
+        if self.ageing_s == 0 {
+            return;
+        }
         let buckets = self.fdb.buckets();
         let part = (buckets / SWEEPS).max(SWEEP_BUCKETS).min(buckets);
         for bucket in self.sweep..self.sweep + part {
@@ -393,7 +410,7 @@ impl Segment {
         self.counters.table().entries.set(self.entries() as u64);
     }
 
-    fn tell(&mut self, event: Event) {
+    pub(crate) fn tell(&mut self, event: Event) {
         if !self.events.push(event) {
             self.counters.table().events_lost.add(1);
         }

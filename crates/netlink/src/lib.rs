@@ -27,6 +27,7 @@ mod link_kinds;
 mod neighbour;
 mod route;
 mod vxlan;
+mod watch;
 
 pub use address::Address;
 pub use error::Error;
@@ -36,3 +37,4 @@ pub use link::{Link, LinkCounters};
 pub use neighbour::{Neighbour, NeighbourState};
 pub use route::Route;
 pub use vxlan::{DontFragment, TimeToLive, TypeOfService, Vxlan};
+pub use watch::Watch;

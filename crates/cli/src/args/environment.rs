@@ -39,6 +39,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("threads", "VXGATE_THREADS"),
     ("busy-poll", "VXGATE_BUSY_POLL"),
     ("affinity", "VXGATE_AFFINITY"),
+    ("mss-clamp", "VXGATE_MSS_CLAMP"),
 ];
 
 /// The variable of this option.
@@ -154,7 +155,7 @@ mod tests {
                 line.push(format!("--{option}={}", if option == "source-port" { "4789" } else { default }));
             }
         }
-        assert_eq!(line.len(), 17, "{line:?}");
+        assert_eq!(line.len(), 18, "{line:?}");
         assert_eq!(UpConfig::new(read_layer(line).unwrap()), UpConfig::new(UpOptions::default()));
     }
 

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use vxgate_codec::{ReservedBits, Vni};
 
 use crate::config::values::{
-    self, BusyPoll, CpuList, DeviceName, Df, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl,
+    self, BusyPoll, CpuList, DeviceName, Df, MssClamp, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl,
 };
 
 /// One layer of options: what the command line, the environment or the init script's arguments say.
@@ -71,7 +71,8 @@ pub(crate) struct UpOptions {
     /// MTU of the device: auto or 68 to 65485 octets [default: auto]
     ///
     /// auto is the underlay's MTU less 50 octets of headers (70 over IPv6), and at most 1450 where the peers are a
-    /// Gate's.
+    /// Gate's. It follows the underlay's links and routes while the tunnel runs, and what the path to the narrowest peer carries: that
+    /// is told by ICMP, and asked of each peer whose inner IPv4 address is known, by padded ARP questions with DF set.
     #[arg(long, value_name = "auto|N", help_heading = "Device")]
     pub(crate) mtu: Option<Mtu>,
 
@@ -161,6 +162,14 @@ pub(crate) struct UpOptions {
     /// carries what goes out; after the last processor comes the first again.
     #[arg(long, value_name = "CPU-LIST", help_heading = "Threads")]
     pub(crate) affinity: Option<CpuList>,
+
+    /// Lower the maximum segment size of TCP connections: auto, off or 88 to 65495 octets [default: auto]
+    ///
+    /// In both directions, in SYN and SYN-ACK, never raised. auto is the device's MTU, or what the path carries if that is less, less 40
+    /// octets of headers (60 over IPv6) and 4 for each VLAN tag: so that hosts behind a bridge or a router need not find out by
+    /// themselves what the tunnel carries.
+    #[arg(long, value_name = "auto|off|N", help_heading = "Path")]
+    pub(crate) mss_clamp: Option<MssClamp>,
 }
 
 impl UpOptions {
@@ -194,6 +203,7 @@ impl UpOptions {
             threads: self.threads.or(lower.threads),
             busy_poll: self.busy_poll.or(lower.busy_poll),
             affinity: self.affinity.or(lower.affinity),
+            mss_clamp: self.mss_clamp.or(lower.mss_clamp),
         }
     }
 }

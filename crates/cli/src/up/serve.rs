@@ -31,6 +31,8 @@ pub(super) struct Tenant {
     pub(super) control: Control,
     pub(super) about: About,
     pub(super) netlink: Netlink,
+    /// Told when something is to be known of the paths that was not: a path, or a peer.
+    pub(super) paths_changed: Notify,
     /// Told when a client wants the tunnel to end.
     pub(super) down: Notify,
 }
@@ -57,7 +59,7 @@ pub(super) struct About {
 
 impl Tenant {
     /// Has the tunnel's thread answer, between two batches.
-    async fn ask<R: Send + 'static>(
+    pub(super) async fn ask<R: Send + 'static>(
         &self,
         look: impl FnOnce(&mut Segment, Timestamp) -> R + Send + 'static,
     ) -> Result<R, Refusal> {
@@ -186,7 +188,10 @@ impl Handler for Tenant {
             return Err(Refusal::new(format!("{ip} is this end of the tunnel")));
         }
         match self.ask(move |segment, now| segment.peer_add(Remote::new(ip), now)).await? {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.paths_changed.notify_one();
+                Ok(())
+            }
             Err(ControlError::Exists) => Err(Refusal::new(format!("{ip} is a peer already"))),
             Err(error) => Err(refusal(error)),
         }

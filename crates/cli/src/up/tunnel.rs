@@ -24,9 +24,10 @@ use vxgate_sys::tap::{Offload, Tap, TapError, TapOptions};
 
 use super::error::UpError;
 use super::owner::port_owner;
+use super::paths::mss_limit;
 use super::plan::{Plan, gso_max_octets};
 use crate::config::UpConfig;
-use crate::config::values::{self, CpuList, Df, Tos, Ttl};
+use crate::config::values::{self, CpuList, Df, Mtu, Tos, Ttl};
 
 /// Frames that the device queues while the tunnel is busy elsewhere: a TAP drops silently when it is full, and the
 /// default of 1000 is a burst of 0.7 ms of the shortest frames at 1 Gb/s.
@@ -57,6 +58,11 @@ impl Tunnel {
             let added = segment.peer_add(Remote::new(peer), Timestamp::default());
             added.map_err(|source| UpError::Peer { peer, source })?;
         }
+        for &(peer, octets) in &plan.paths {
+            segment.set_link_mtu(peer, Some(octets), Timestamp::default());
+        }
+        segment.set_path_probes(config.mtu == Mtu::Auto, Timestamp::default());
+        segment.set_mss_limit(mss_limit(config, plan.mtu));
         let policy = outer_policy(config);
         let dev = tap.name().to_owned();
         // All of them have the same address, sizes and offloads.
