@@ -7,6 +7,8 @@
 //! ```
 
 mod error;
+mod health;
+mod hook;
 mod owner;
 mod paths;
 mod plan;
@@ -22,7 +24,6 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use vxgate_core::Event;
 use vxgate_forwarder::Forwarder;
 use vxgate_netlink::Netlink;
 
@@ -32,6 +33,8 @@ use crate::control::runtime_dir::RuntimeDir;
 use crate::control::server::{Limits, Listener};
 use crate::failure::Failure;
 use error::UpError;
+use health::Watch;
+use hook::Hook;
 use plan::Plan;
 use serve::{About, Tenant};
 use tunnel::Tunnel;
@@ -111,6 +114,7 @@ async fn tunnel(
         tracing::warn!("{notice}");
     }
     let tunnel = Tunnel::start(&netlink, config, &plan).await?;
+    let paths_changed = Arc::new(Notify::new());
     let tenant = Arc::new(Tenant {
         control: tunnel.forwarder.control(),
         about: About {
@@ -129,11 +133,24 @@ async fn tunnel(
             is_v6: tunnel.local.is_ipv6(),
             started,
         },
-        netlink,
-        paths_changed: Notify::new(),
+        netlink: netlink.clone(),
+        paths_changed: Arc::clone(&paths_changed),
+        reports: Arc::default(),
         down: Notify::new(),
     });
+    let watch = Watch {
+        paths_changed,
+        control: tunnel.forwarder.control(),
+        netlink,
+        dev: tunnel.dev.clone(),
+        link: tunnel.link,
+        vni: config.vni.get(),
+        hook: config.on_event.clone().map(Hook::new),
+    };
     announce(config, &plan, &tunnel, started.elapsed());
+    // To be dropped before the sockets are closed, and their addresses free for the next tunnel.
+    let reports = health::listen(tunnel.errors, tunnel.forwarder.control(), Arc::clone(&tenant.reports));
+    let reports = reports.map_err(UpError::Start)?;
     is_up();
 
     let reason = tokio::select! {
@@ -143,10 +160,13 @@ async fn tunnel(
             let Err(error) = ended;
             return Err(UpError::Start(error));
         }
-        () = watch(&tunnel.forwarder, &tenant) => "the forwarder",
+
         never = paths::follow(&tenant, config, plan.mtu) => match never {},
+        () = events(&tunnel.forwarder, &watch) => "the forwarder",
+        () = watch.follow_addresses() => "the watch",
     };
     tracing::info!(dev = tunnel.dev, reason, "ending");
+    drop(reports);
     match tunnel.forwarder.stop() {
         // A TAP whose device is gone (drivers/net/tun.c).
         Err(error) if rustix::io::Errno::from_io_error(&error.source) == Some(rustix::io::Errno::BADFD) => {
@@ -176,8 +196,8 @@ fn announce(config: &UpConfig, plan: &Plan, tunnel: &Tunnel, after: Duration) {
     );
 }
 
-/// Logs what the segment tells, until the forwarder ends by itself.
-async fn watch(forwarder: &Forwarder, tenant: &Tenant) {
+/// Hands on what the segment tells, until the forwarder ends by itself.
+async fn events(forwarder: &Forwarder, watch: &Watch) {
     let news = Arc::new(Notify::new());
     let teller = Arc::clone(&news);
     forwarder.on_news(move || teller.notify_one());
@@ -187,18 +207,7 @@ async fn watch(forwarder: &Forwarder, tenant: &Tenant) {
             if looked % EVENTS_BEFORE_A_BREATH == 0 {
                 tokio::task::yield_now().await;
             }
-            match event {
-                Event::Learned { mac, dst } => tracing::debug!(%mac, %dst, "learned"),
-                Event::Moved { mac, from, to } => tracing::debug!(%mac, %from, %to, "moved"),
-                Event::Aged { mac, dst } => tracing::debug!(%mac, %dst, "aged"),
-                Event::PeerDown { addr, why } => tracing::warn!(peer = %addr, "peer down: {}", why.explain()),
-                Event::PeerUp { addr, after } => tracing::info!(peer = %addr, ?after, "peer up again"),
-                Event::PathMtu { addr, octets } => {
-                    tracing::debug!(peer = %addr, octets, "path MTU");
-                    tenant.paths_changed.notify_one();
-                }
-                Event::AllPeersSilent => tracing::warn!("no peer answers: all of them are sent to"),
-            }
+            watch.event(event);
         }
         if forwarder.is_stopping() {
             return;

@@ -18,8 +18,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
 
-use vxgate_codec::arp::{Operation, Packet};
-use vxgate_codec::ethernet::{self, EtherType};
+use vxgate_codec::arp::Packet;
+use vxgate_codec::ethernet::EtherType;
 use vxgate_codec::{MacAddr, vxlan};
 
 use crate::path_mtu::{PathMtu, Probe};
@@ -45,38 +45,10 @@ const fn token_mac(token: u64) -> MacAddr {
     MacAddr::new([TOKEN_PREFIX, a, b, c, d, e])
 }
 
-/// The token that an address bears, if it is one of probes.
-const fn token_of(mac: MacAddr) -> Option<u64> {
+/// The token that an address bears, if it is one of probes: what is said to it answers one.
+pub(crate) const fn token_of(mac: MacAddr) -> Option<u64> {
     let [prefix, a, b, c, d, e] = mac.octets();
     if prefix == TOKEN_PREFIX { Some(u64::from_be_bytes([0, 0, 0, a, b, c, d, e])) } else { None }
-}
-
-/// An answer to a probe: the token that it bears, and the inner address that gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ProbeAnswer {
-    token: u64,
-    inner: Ipv4Addr,
-}
-
-impl ProbeAnswer {
-    /// Reads a frame; `None` for all but an answer to a probe of somebody's.
-    #[inline]
-    pub(crate) fn parse(frame: &[u8]) -> Option<ProbeAnswer> {
-        if frame.first() != Some(&TOKEN_PREFIX) { None } else { ProbeAnswer::parse_whole(frame) }
-    }
-
-    #[cold]
-    fn parse_whole(frame: &[u8]) -> Option<ProbeAnswer> {
-        let ether_type = frame.get(12..ethernet::HEADER_OCTETS)?;
-        if ether_type != EtherType::ARP.0.to_be_bytes() {
-            return None;
-        }
-        let packet = Packet::parse(frame.get(ethernet::HEADER_OCTETS..)?)?;
-        if packet.operation != Operation::Reply || ethernet::destination(frame) != Some(packet.target_mac) {
-            return None;
-        }
-        Some(ProbeAnswer { token: token_of(packet.target_mac)?, inner: packet.sender })
-    }
 }
 
 /// All paths that something is known of.
@@ -128,7 +100,7 @@ impl Segment {
         self.note_path(outer, before);
     }
 
-    /// Whether peers with a known inner IPv4 address are asked what their path carries. Default off.
+    /// Whether peers with a known inner IPv4 address are asked what their path carries, while health is on. Default off.
     pub fn set_path_probes(&mut self, on: bool, now: Timestamp) {
         self.paths.asking = on;
         for outer in self.path_addresses() {
@@ -179,17 +151,20 @@ impl Segment {
         }
     }
 
-    /// Hears an answer to a probe, from this outer address: no other one can give it.
-    pub(crate) fn handle_probe_answer(&mut self, outer: IpAddr, answer: ProbeAnswer, now: Timestamp) {
-        let outer = outer.to_canonical();
-        if self.asked_at(outer) != Some(answer.inner) {
-            return;
-        }
+    /// Hears an answer to a probe of the path to this peer, given by this inner address; says whether it waits for one.
+    pub(crate) fn handle_path_answer(
+        &mut self,
+        outer: IpAddr,
+        inner: IpAddr,
+        token: u64,
+        now: Timestamp,
+    ) -> bool {
         let before = self.paths.octets(outer);
-        if let Some(path) = self.paths.by_outer.get_mut(&outer) {
-            path.handle_answer(answer.token, now);
-        }
+        let is_asked = self.asked_at(outer).is_some_and(|asked| inner == asked);
+        let path = self.paths.by_outer.get_mut(&outer).filter(|_| is_asked);
+        let awaited = path.is_some_and(|path| path.handle_answer(token, now));
         self.note_path(outer, before);
+        awaited
     }
 
     fn path_addresses(&self) -> Vec<IpAddr> {
@@ -205,7 +180,8 @@ impl Segment {
     }
 
     fn refresh_asking(&mut self, outer: IpAddr, now: Timestamp) {
-        let asking = self.paths.asking && self.asked_at(outer).is_some();
+        // Without health, answers are not looked for.
+        let asking = self.paths.asking && self.health.is_on() && self.asked_at(outer).is_some();
         if let Some(path) = self.paths.by_outer.get_mut(&outer) {
             path.set_asking(asking, now);
         }
@@ -220,7 +196,7 @@ impl Segment {
         if let Some(inner) = inner {
             for probe in probes {
                 // One that finds no room is one that gets lost.
-                self.transmit(outer, probe_frame(probe, inner, overhead(outer)), Some(true));
+                self.transmit_to(outer, probe_frame(probe, inner, overhead(outer)), Some(true));
             }
         }
         self.note_path(outer, before);

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use vxgate_sys::epoll::Epoll;
 use vxgate_sys::udp::{self, DontFragment, SEGMENTS_FLOOR, UdpOptions, UdpSocket, Want};
 
-pub use self::errors::{Fate, UdpErrors, UnderlayReport};
+pub use self::errors::{Fate, UdpErrorReader, UdpErrors, UnderlayReport};
 use self::receive::{UdpRx, gather};
 use self::send::UdpTx;
 use crate::underlay::Underlay;

@@ -40,6 +40,12 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("busy-poll", "VXGATE_BUSY_POLL"),
     ("affinity", "VXGATE_AFFINITY"),
     ("mss-clamp", "VXGATE_MSS_CLAMP"),
+    ("health", "VXGATE_HEALTH"),
+    ("probe-interval", "VXGATE_PROBE_INTERVAL"),
+    ("probe-retry", "VXGATE_PROBE_RETRY"),
+    ("probe-misses", "VXGATE_PROBE_MISSES"),
+    ("hold-down", "VXGATE_HOLD_DOWN"),
+    ("on-event", "VXGATE_ON_EVENT"),
 ];
 
 /// The variable of this option.
@@ -155,7 +161,7 @@ mod tests {
                 line.push(format!("--{option}={}", if option == "source-port" { "4789" } else { default }));
             }
         }
-        assert_eq!(line.len(), 18, "{line:?}");
+        assert_eq!(line.len(), 23, "{line:?}");
         assert_eq!(UpConfig::new(read_layer(line).unwrap()), UpConfig::new(UpOptions::default()));
     }
 

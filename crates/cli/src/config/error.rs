@@ -1,6 +1,7 @@
 //! The rules between options, one variant each.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
 use thiserror::Error;
@@ -58,6 +59,8 @@ pub(crate) enum ConfigError {
     HostBits { option: &'static str, network: IpNet },
     #[error("{workers} workers need as many source ports, and the range has {ports}")]
     FewerPortsThanWorkers { ports: usize, workers: u16 },
+    #[error("{} ms are longer than --probe-interval, which is {} ms", retry.as_millis(), interval.as_millis())]
+    RetryAboveInterval { retry: Duration, interval: Duration },
     #[error("{network} is given twice")]
     RouteTwice { network: IpNet },
 }
@@ -86,6 +89,7 @@ impl ConfigError {
             | Self::AddressOverlap { .. } => "address",
             Self::MtuBelowIpv6 { .. } => "mtu",
             Self::RouteTwice { .. } => "route",
+            Self::RetryAboveInterval { .. } => "probe-retry",
             Self::FewerPortsThanWorkers { .. } => "workers",
             Self::MixedFamilies { option, .. } | Self::HostBits { option, .. } => option,
         }
@@ -108,6 +112,9 @@ impl ConfigError {
                 Some("widen --source-port hash:LOW-HIGH, or ask for fewer workers".to_owned())
             }
             Self::HostBits { option, network } => Some(format!("write --{option} {}", network.trunc())),
+            Self::RetryAboveInterval { interval, .. } => {
+                Some(format!("write --probe-retry {}, or less", interval.as_millis()))
+            }
             Self::GroupHasInner { peer, .. } => Some(format!("write --peer {peer}")),
             Self::UnderlayIsDevice { .. }
             | Self::InnerUnusable { .. }

@@ -12,12 +12,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use vxgate_codec::{Vni, vxlan};
 use vxgate_core::Segment;
 use vxgate_sys::epoll::{Epoll, Events, Interest};
+use vxgate_sys::eventfd::EventFd;
 use vxgate_sys::udp::{ErrorOrigin, QueuedError, UdpSocket};
 
 use super::UdpUnderlay;
@@ -25,13 +27,15 @@ use super::UdpUnderlay;
 /// Sockets that are looked at after one wait; more come with the next.
 const SOCKETS: usize = 16;
 
+/// What tells the thread to end from the sockets.
+const STOP: u64 = u64::MAX;
+
 /// The error queues of a tunnel's sockets. Needs [`UdpConfig::errors`](super::UdpConfig::errors).
 ///
 /// Whoever asks for errors has to read them: a queue that nobody reads wakes the worker of its socket again and again.
 pub struct UdpErrors {
     sockets: Vec<Arc<UdpSocket>>,
     epoll: Epoll,
-    events: Events,
     /// Sockets whose queue may hold something.
     pending: Vec<usize>,
 }
@@ -54,12 +58,7 @@ impl UdpErrors {
             // Errors are reported without being asked for, and nothing else is.
             epoll.add(socket.as_fd(), index as u64, Interest::NONE)?;
         }
-        Ok(Self {
-            sockets,
-            epoll,
-            events: Events::with_capacity(SOCKETS),
-            pending: Vec::with_capacity(SOCKETS),
-        })
+        Ok(Self { sockets, epoll, pending: Vec::with_capacity(SOCKETS) })
     }
 
     /// The next report, without waiting; `None` when there is none.
@@ -68,14 +67,52 @@ impl UdpErrors {
     /// None that a peer can cause.
     pub fn read(&mut self) -> io::Result<Option<UnderlayReport>> {
         loop {
-            let Some(socket) = self.pending.last().and_then(|index| self.sockets.get(*index)) else {
-                self.epoll.wait(&mut self.events, Some(Duration::ZERO))?;
-                self.pending.extend(self.events.iter().map(|event| event.token as usize));
-                if self.pending.is_empty() {
-                    return Ok(None);
+            if let Some(report) = self.read_pending()? {
+                return Ok(Some(report));
+            }
+            self.look(Some(Duration::ZERO))?;
+            if self.pending.is_empty() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads in a thread of its own, which ends when what is returned is dropped, and hands each report to `hear`. The thread
+    /// reads no faster than `hear` returns; the kernel loses what finds no room meanwhile.
+    ///
+    /// # Errors
+    /// The system gives no thread or no descriptor.
+    pub fn spawn(
+        mut self,
+        mut hear: impl FnMut(UnderlayReport) + Send + 'static,
+    ) -> io::Result<UdpErrorReader> {
+        let stop = Arc::new(EventFd::new()?);
+        self.epoll.add(&*stop, STOP, Interest::READABLE)?;
+        let thread = thread::Builder::new().name("vxgate-errors".to_owned()).spawn(move || {
+            loop {
+                if self.look(None)? {
+                    return Ok(());
                 }
-                continue;
-            };
+                while let Some(report) = self.read_pending()? {
+                    hear(report);
+                }
+            }
+        })?;
+        Ok(UdpErrorReader { stop, thread: Some(thread) })
+    }
+
+    /// Waits for a queue that holds something; true when the thread shall end.
+    fn look(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        let mut events = Events::with_capacity(SOCKETS);
+        self.epoll.wait(&mut events, timeout)?;
+        let tokens = events.iter().map(|event| event.token);
+        self.pending.extend(tokens.filter(|token| *token != STOP).map(|token| token as usize));
+        Ok(events.iter().any(|event| event.token == STOP))
+    }
+
+    /// The next report of the queues that may hold one.
+    fn read_pending(&mut self) -> io::Result<Option<UnderlayReport>> {
+        while let Some(socket) = self.pending.last().and_then(|index| self.sockets.get(*index)) {
             match socket.error_queue_read()? {
                 Some(error) => {
                     if let Some(report) = UnderlayReport::of(&error) {
@@ -89,6 +126,22 @@ impl UdpErrors {
                 }
             }
         }
+        Ok(None)
+    }
+}
+
+/// A thread that reads error queues; dropping this ends it, and waits for it.
+pub struct UdpErrorReader {
+    stop: Arc<EventFd>,
+    /// None once it is joined.
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Drop for UdpErrorReader {
+    fn drop(&mut self) {
+        // An event that cannot take another count is readable already; who reads errors has nothing to say at the end.
+        let _ = self.stop.signal();
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
