@@ -141,6 +141,7 @@ impl Handler for Tenant {
                 answered_frames: counts.own.answered.frames,
                 answered_octets: counts.own.answered.octets,
                 answers_dropped: counts.own.unanswered,
+                answers_held_back: counts.own.held_back,
             },
             reports: Reports {
                 unreachable: self.reports.unreachable.load(Ordering::Relaxed),
@@ -261,6 +262,7 @@ fn status(peer: &PeerView, now: Timestamp) -> PeerStatus {
         state_for_s: peer.health.since.map(|since| now.saturating_since(since).as_secs()),
         last_heard_s: silence.map(|silence| silence.as_secs()),
         rtt_us: peer.health.rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
+        path_mtu: peer.path_mtu,
         macs: peer.macs as u64,
         rx_frames: peer.counts.rx.frames,
         rx_octets: peer.counts.rx.octets,
