@@ -60,11 +60,14 @@ pub(crate) struct Paths {
     asking: bool,
     /// What the last token was made from.
     tokens: u64,
+    /// The earliest deadline of all of them: it is asked for after each batch of frames.
+    due: Option<Timestamp>,
 }
 
 impl Paths {
-    fn deadline(&self) -> Option<Timestamp> {
-        self.by_outer.values().filter_map(PathMtu::deadline).min()
+    /// To be called after every change.
+    fn note_deadline(&mut self) {
+        self.due = self.by_outer.values().filter_map(PathMtu::deadline).min();
     }
 
     pub(crate) fn octets(&self, outer: IpAddr) -> Option<u16> {
@@ -87,7 +90,11 @@ impl Segment {
     /// known. Frames that do not fit the path are dropped as [`DropReason::TooBig`](crate::DropReason::TooBig) from then on, and their
     /// sender is told.
     pub fn set_link_mtu(&mut self, outer: IpAddr, octets: Option<u16>, now: Timestamp) {
-        let outer = outer.to_canonical();
+        self.set_link(outer.to_canonical(), octets, now);
+        self.paths.note_deadline();
+    }
+
+    fn set_link(&mut self, outer: IpAddr, octets: Option<u16>, now: Timestamp) {
         let before = self.paths.octets(outer);
         match octets {
             None => drop(self.paths.by_outer.remove(&outer)),
@@ -106,6 +113,7 @@ impl Segment {
         for outer in self.path_addresses() {
             self.refresh_asking(outer, now);
         }
+        self.paths.note_deadline();
     }
 
     /// Hears that a datagram of ours to this peer was too long for a link on its way, which carries this many octets of IP; 0 where
@@ -124,7 +132,7 @@ impl Segment {
     /// after each call of the segment.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
-        [self.health_deadline(), self.paths.deadline()].into_iter().flatten().min()
+        [self.health_deadline(), self.paths.due].into_iter().flatten().min()
     }
 
     /// Does what is due, of health and of the paths. To be called at [`Segment::deadline`] or soon after, once what has arrived by
@@ -133,10 +141,11 @@ impl Segment {
         if self.health_deadline().is_some_and(|deadline| deadline <= now) {
             self.handle_health(now);
         }
-        if self.paths.deadline().is_some_and(|deadline| deadline <= now) {
+        if self.paths.due.is_some_and(|deadline| deadline <= now) {
             for outer in self.path_addresses() {
                 self.handle_due_path(outer, now);
             }
+            self.paths.note_deadline();
         }
     }
 
@@ -146,9 +155,10 @@ impl Segment {
             if self.peers.at(outer).any(|(_, known)| known.peer) {
                 self.refresh_asking(outer, now);
             } else {
-                self.set_link_mtu(outer, None, now);
+                self.set_link(outer, None, now);
             }
         }
+        self.paths.note_deadline();
     }
 
     /// Hears an answer to a probe of the path to this peer, given by this inner address; says whether it waits for one.
@@ -164,6 +174,7 @@ impl Segment {
         let path = self.paths.by_outer.get_mut(&outer).filter(|_| is_asked);
         let awaited = path.is_some_and(|path| path.handle_answer(token, now));
         self.note_path(outer, before);
+        self.paths.note_deadline();
         awaited
     }
 

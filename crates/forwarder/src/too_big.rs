@@ -95,7 +95,8 @@ fn is_group(address: IpAddr) -> bool {
     }
 }
 
-/// Errors, and redirects: `icmp_is_err` of linux/icmp.h, `icmpv6_is_err` of linux/icmpv6.h; RFC 1122 section 3.2.2, RFC 4443
+/// Errors, and redirects: `icmp_is_err` of linux/icmp.h; of ICMPv6 all that RFC 4443 section 2.1 calls errors, which the kernel knows
+/// four of (`icmpv6_is_err` of linux/icmpv6.h); RFC 1122 section 3.2.2, RFC 4443
 /// section 2.4 e. A message whose type is not there could be one.
 fn is_icmp_error(ip: &Ip, frame: &[u8]) -> bool {
     let kind = frame[..ip.end].get(ip.l4).copied();

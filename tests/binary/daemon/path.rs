@@ -122,14 +122,16 @@ fn a_router_that_says_too_big_is_believed() {
         if missing() {
             return;
         }
-        for (line, floor) in [(ASKED, 1400), (NOT_ASKED, 1400)] {
+        for (line, df) in [(ASKED, "set"), (ASKED, "unset"), (NOT_ASKED, "set")] {
             let (ground, router) = with_router();
-            router.mtu("eth1", floor).unwrap();
-            let daemon = ground.up(&format!("{line} --df set"));
-            assert!(ground.answers());
-            // The first long packet finds out.
-            ping(&ground, 1450, 1);
-            settles(&ground, &daemon, 1350, floor);
+            router.mtu("eth1", 1400).unwrap();
+            let daemon = ground.up(&format!("{line} --df {df}"));
+            if line == NOT_ASKED {
+                assert!(ground.answers());
+                // The first long packet finds out; where there are probes, they do.
+                ping(&ground, 1450, 1);
+            }
+            settles(&ground, &daemon, 1350, 1400);
             assert!(ground.show()["reports"]["too_big"].as_u64() >= Some(1), "{}", ground.show());
             tcp_passes(&ground);
             daemon.stop();
@@ -154,6 +156,56 @@ fn a_path_that_swallows_long_packets_without_a_word_is_found_out() {
         tcp_passes(&ground);
         daemon.stop();
     });
+}
+
+#[test]
+fn a_forged_too_big_lasts_as_long_as_a_probe_takes() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::with_gate();
+        let daemon = ground.up(ASKED);
+        assert!(ground.answers());
+        settles(&ground, &daemon, 1450, 1500);
+        let [you, gate] = [&ground.you, &ground.gate]
+            .map(|host| host.netlink(async |netlink| Ok(netlink.link_by_name("eth0").await?.mac)).unwrap());
+        let mouth = ground.gate.run(|| PacketSocket::open("eth0", &PacketOptions::default())).unwrap();
+        let forge = |vni: u8| {
+            let frame = [&you[..], &gate, &[0x08, 0x00], &too_big(600, vni)].concat();
+            assert_eq!(mouth.send(&frame).unwrap(), Some(frame.len()));
+        };
+        // It quotes another segment's datagram: no peer of ours.
+        forge(11);
+        assert!(eventually(PATIENCE, || ground.show()["reports"]["ignored"].as_u64() >= Some(1)));
+        assert_eq!(ground.show()["reports"]["too_big"], 0);
+        forge(10);
+        assert!(eventually(PATIENCE, || ground.show()["reports"]["too_big"].as_u64() >= Some(1)));
+        settles(&ground, &daemon, 1450, 1500);
+        tcp_passes(&ground);
+        daemon.stop();
+    });
+}
+
+/// An IPv4 packet with ICMP "fragmentation needed" that quotes a datagram of the tunnel, as if its peer said so.
+fn too_big(mtu: u16, vni: u8) -> Vec<u8> {
+    let mut quote = vec![0x45, 0, 5, 220, 0, 0, 0x40, 0, 64, 17, 0, 0, 172, 21, 0, 100, 100, 64, 158, 4];
+    fill_checksum(&mut quote, 10);
+    quote.extend([0x12, 0xb5, 0x12, 0xb5, 5, 200, 0, 0, 8, 0, 0, 0, 0, 0, vni, 0]);
+    let [high, low] = mtu.to_be_bytes();
+    let mut message = [&[3, 4, 0, 0, 0, 0, high, low][..], &quote].concat();
+    fill_checksum(&mut message, 2);
+    let octets = 20 + message.len() as u8;
+    let mut packet = vec![0x45, 0, 0, octets, 0, 0, 0, 0, 64, 1, 0, 0, 100, 64, 158, 4, 172, 21, 0, 100];
+    fill_checksum(&mut packet, 10);
+    [packet, message].concat()
+}
+
+/// RFC 1071, into a field that is zero; an even number of octets.
+fn fill_checksum(octets: &mut [u8], field: usize) {
+    let sum: u32 = octets.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    octets[field..field + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// The maximum segment size of the first SYN or SYN-ACK that passes this device within a while.

@@ -31,10 +31,14 @@ fn answers(device: Device, family: Family, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let [host, far] = ["host", "far"].map(|name| Host::new(name).unwrap());
     let dut = Rc::new(Host::new("dut").unwrap());
     // What a stack says by itself is none of this.
-    [&host, &*dut, &far].map(|host| host.sysctl("net/ipv6/conf/default/disable_ipv6", "1").unwrap());
+    let quiet = |host: &Host, quiet: &str| host.sysctl("net/ipv6/conf/default/disable_ipv6", quiet).unwrap();
+    quiet(&host, "1");
+    quiet(&dut, "1");
+    quiet(&far, "1");
     link(&host, "eth0", &dut, "lan0").unwrap();
     if family == Family::V6 {
-        [&*dut, &far].map(|host| host.sysctl("net/ipv6/conf/default/disable_ipv6", "0").unwrap());
+        quiet(&dut, "0");
+        quiet(&far, "0");
     }
     link(&dut, "eth0", &far, "eth0").unwrap();
     for (host, number) in [(&*dut, 100), (&far, 1)] {
@@ -117,7 +121,7 @@ fn a_bridged_host_hears_what_the_kernels_device_would_tell_it() {
             change(v4(3), 26, &[127, 0, 0, 1]),
             change(v4(4), 30, &[239, 1, 1, 1]),
             change(v4(5), 23, &[1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 3, 4]),
-            change(v6(6), 20, &[58, 33]),
+            change(v6(0x0106), 20, &[58, 33]),
             v6(7),
             v4(8),
         ];

@@ -170,6 +170,11 @@ async fn look(tenant: &Tenant, config: &UpConfig, given: &mut u32) -> Result<(),
             "MTU of {} is {wanted} now, after {given}: the path to {narrowest} carries {octets} octets",
             device.name
         );
+        if wanted > u32::from(octets).saturating_sub(overhead(config.family)) {
+            tracing::warn!(
+                "longer packets than that path carries are dropped (too-big): no device has a smaller MTU with these addresses"
+            );
+        }
         (*given, mtu) = (wanted, wanted);
     }
     let limit = mss_limit(config, mtu.min(wanted));
