@@ -4,5 +4,6 @@
 mod bench;
 mod control;
 mod frames;
+mod health;
 mod paths;
 mod workers;
