@@ -23,8 +23,8 @@ fn asking() -> Bench {
     bench.segment.set_health(Some(HealthConfig::default()), now);
     bench.segment.set_path_probes(true, now);
     for (peer, inner) in [(A, INNER_A), (B, INNER_B)] {
-        bench.segment.peer_add(remote(peer), now).unwrap();
-        bench.segment.peer_set_inner(addr(peer), Some(addr(inner))).unwrap();
+        bench.segment.peer_add(remote(peer), now).expect("a new peer");
+        bench.segment.peer_set_inner(addr(peer), Some(addr(inner))).expect("a peer");
         bench.segment.set_link_mtu(addr(peer), Some(1500), now);
     }
     bench

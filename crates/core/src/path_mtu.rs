@@ -528,6 +528,7 @@ mod tests {
     #[test]
     fn the_transition_table_is_the_one_drawn() {
         type Input = (&'static str, fn(&mut PathMtu));
+        type Row = (Phase, fn() -> PathMtu, [Phase; 8]);
         fn token() -> impl FnMut() -> u64 {
             let mut last = 0;
             move || {
@@ -572,7 +573,7 @@ mod tests {
             path
         }
         use Phase::{Complete as Co, Confirming as Cf, Passive as Pa, Searching as Se};
-        let table: [(Phase, fn() -> PathMtu, [Phase; 8]); 4] = [
+        let table: [Row; 4] = [
             (Pa, || PathMtu::new(V4, 1500), [Cf, Pa, Pa, Pa, Pa, Pa, Pa, Pa]),
             (Cf, confirming, [Cf, Pa, Se, Cf, Co, Cf, Se, Cf]),
             (Se, searching, [Se, Pa, Se, Se, Se, Se, Se, Cf]),

@@ -62,6 +62,8 @@ pub(crate) struct Paths {
     tokens: u64,
     /// The earliest deadline of all of them: it is asked for after each batch of frames.
     due: Option<Timestamp>,
+    /// The second of the last tick.
+    ticked_s: u32,
 }
 
 impl Paths {
@@ -125,6 +127,7 @@ impl Segment {
         let octets = u16::try_from(mtu_octets).unwrap_or(u16::MAX);
         let heeded = self.paths.by_outer.get_mut(&outer).is_some_and(|path| path.handle_too_big(octets, now));
         self.note_path(outer, before);
+        self.paths.note_deadline();
         heeded
     }
 
@@ -151,6 +154,10 @@ impl Segment {
 
     /// Follows what has changed around the paths: peers that went, inner addresses that came.
     pub(crate) fn tick_paths(&mut self, now: Timestamp) {
+        if self.paths.ticked_s == now.seconds() {
+            return;
+        }
+        self.paths.ticked_s = now.seconds();
         for outer in self.path_addresses() {
             if self.peers.at(outer).any(|(_, known)| known.peer) {
                 self.refresh_asking(outer, now);

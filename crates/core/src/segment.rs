@@ -351,15 +351,12 @@ impl Segment {
     /// Time is counted in whole seconds, so that an entry lives up to a second longer, and in a table of more than 16384 up to 8
     /// more.
     pub fn handle_tick(&mut self, now: Timestamp) {
+        self.tick_paths(now);
         let now_s = now.seconds();
-        if now_s == self.swept_s {
+        if now_s == self.swept_s || self.ageing_s == 0 {
             return;
         }
         self.swept_s = now_s;
-        self.tick_paths(now);
-        if self.ageing_s == 0 {
-            return;
-        }
         let buckets = self.fdb.buckets();
         let part = (buckets / SWEEPS).max(SWEEP_BUCKETS).min(buckets);
         for bucket in self.sweep..self.sweep + part {
