@@ -13,7 +13,7 @@
 //! down namespaces that nobody is in. Nothing is left behind, whatever happens.
 
 mod failover;
-mod ground;
+pub(crate) mod ground;
 mod steps;
 
 use std::io::{self, Write};
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &LabArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let mut out = Output { out, error: None };
     let shown = match args.failover {
         Some(runs) => tun_obstacle().map_or_else(
-            || failover::measure(runs, gate_kind(args), args.json, &mut out),
+            || failover::measure(runs, args, gate_kind(args), &mut out),
             |obstacle| Err(anyhow::anyhow!("{obstacle}")),
         ),
         None => lab(args, &mut out),

@@ -132,6 +132,7 @@ async fn tunnel(
             buffers: tunnel.buffers,
             is_v6: tunnel.local.is_ipv6(),
             started,
+            health: config.health,
         },
         netlink: netlink.clone(),
         paths_changed: Arc::clone(&paths_changed),

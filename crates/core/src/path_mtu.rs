@@ -418,6 +418,9 @@ mod tests {
                 let mut world = World::new(link, carries).asking();
                 let soon = world.at(5);
                 assert!(soon <= carries, "after 5 s nothing is too long for {carries}: {soon}");
+                if link == 1500 {
+                    assert_eq!(world.at(11), carries);
+                }
                 assert_eq!(world.at(29), carries, "of {link}");
                 assert!(world.sent <= 150, "{} probes for {carries} of {link}", world.sent);
             }

@@ -150,7 +150,8 @@ fn a_path_that_swallows_long_packets_without_a_word_is_found_out() {
         // (`is_skb_forwardable` of linux/netdevice.h); superframes pass it, and so may not be.
         router.mtu("eth0", 1400).unwrap();
         wire_packets(&ground.you, "eth0").unwrap();
-        let daemon = ground.up(ASKED);
+        // The answers come to either worker, and the owner of the segment hears of them.
+        let daemon = ground.up(&format!("{ASKED} --workers 2"));
         settles(&ground, &daemon, 1354, 1404);
         assert_eq!(ground.show()["reports"]["too_big"], 0, "nobody said a word");
         tcp_passes(&ground);

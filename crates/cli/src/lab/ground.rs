@@ -42,8 +42,8 @@ pub(super) enum GateKind {
 }
 
 /// How a Gate peer goes away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outage {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Outage {
     /// Its tunnel ends, and its host says so: port unreachable.
     Killed,
     /// Its cable is pulled.
