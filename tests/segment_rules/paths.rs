@@ -6,7 +6,7 @@ use std::time::Duration;
 use vxgate_codec::MacAddr;
 use vxgate_codec::arp::{Operation, Packet};
 use vxgate_codec::tcp::MssLimit;
-use vxgate_core::{Event, HealthConfig, SegmentConfig, Transmit};
+use vxgate_core::{Event, HealthConfig, PathDiscovery, SegmentConfig, Transmit};
 
 use crate::bench::{Bench, OWN, STATION, addr, remote};
 
@@ -14,6 +14,7 @@ const A: &str = "192.0.2.1";
 const B: &str = "192.0.2.2";
 const INNER_A: &str = "10.0.0.1";
 const INNER_B: &str = "10.0.0.2";
+const PROBES: PathDiscovery = PathDiscovery { probes: true, dont_fragment: false };
 
 /// Two peers with inner addresses behind links of 1500 octets, both asked what their paths carry.
 fn asking() -> Bench {
@@ -21,7 +22,7 @@ fn asking() -> Bench {
     let mut bench = Bench::new(config);
     let now = bench.now;
     bench.segment.set_health(Some(HealthConfig::default()), now);
-    bench.segment.set_path_probes(true, now);
+    bench.segment.set_path_discovery(PROBES, now);
     for (peer, inner) in [(A, INNER_A), (B, INNER_B)] {
         bench.segment.peer_add(remote(peer), now).expect("a new peer");
         bench.segment.peer_set_inner(addr(peer), Some(addr(inner))).expect("a peer");
@@ -160,6 +161,8 @@ fn an_icmp_error_is_heeded_where_it_lowers_what_is_known() {
     let now = bench.now;
     assert!(!bench.segment.handle_too_big(addr(A), 1400, now), "nothing is known to lower");
     bench.segment.set_link_mtu(addr(A), Some(1500), now);
+    assert!(!bench.segment.handle_too_big(addr(A), 1400, now), "routers may cut what we send: it is a lie");
+    bench.segment.set_path_discovery(PathDiscovery { probes: false, dont_fragment: true }, now);
     assert!(!bench.segment.handle_too_big(addr(B), 1400, now), "no peer");
     assert!(!bench.segment.handle_too_big(addr(A), 1500, now));
     assert!(bench.segment.handle_too_big(addr(A), 1400, now));
@@ -171,6 +174,12 @@ fn an_icmp_error_is_heeded_where_it_lowers_what_is_known() {
     let due = bench.segment.deadline().expect("what was learned is forgotten in time");
     bench.segment.handle_due(due);
     assert_eq!(path_of(&bench, A), Some(1500));
+
+    // Over IPv6 no router ever cuts.
+    let mut bench = Bench::with_peers(&["2001:db8::1"]);
+    bench.segment.set_link_mtu(addr("2001:db8::1"), Some(1500), now);
+    assert!(bench.segment.handle_too_big(addr("2001:db8::1"), 1400, now));
+    assert_eq!(path_of(&bench, "2001:db8::1"), Some(1400));
 }
 
 #[test]
@@ -180,7 +189,7 @@ fn peers_without_an_inner_ipv4_address_or_without_health_are_never_asked() {
         let now = bench.now;
         bench.segment.set_health(health.then(HealthConfig::default), now);
         bench.segment.peer_set_inner(addr(A), inner.map(addr)).unwrap();
-        bench.segment.set_path_probes(true, now);
+        bench.segment.set_path_discovery(PROBES, now);
         bench.segment.set_link_mtu(addr(A), Some(1500), now);
         for _ in 0..60 {
             wait(&mut bench, Duration::from_secs(1));
@@ -195,7 +204,7 @@ fn an_inner_address_that_comes_later_is_asked_from_then_on() {
     let mut bench = Bench::new(SegmentConfig { own_mac: OWN, ..SegmentConfig::default() });
     let now = bench.now;
     bench.segment.set_health(Some(HealthConfig::default()), now);
-    bench.segment.set_path_probes(true, now);
+    bench.segment.set_path_discovery(PROBES, now);
     bench.segment.peer_add(remote(A), now).unwrap();
     bench.segment.set_link_mtu(addr(A), Some(1500), now);
     assert!(probes(&mut bench, A).is_empty());

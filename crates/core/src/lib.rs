@@ -53,6 +53,7 @@ pub use health::{AnswerRefusal, DownReason, HealthConfig, PeerHealth, PeerState,
 pub use limits::Limits;
 pub use overlay::OverlayHalf;
 pub use own::OwnCounts;
+pub use paths::PathDiscovery;
 pub use prefix::{InvalidPrefix, Prefix};
 pub use remote::{PeerId, Remote};
 pub use segment::Segment;

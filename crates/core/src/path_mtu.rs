@@ -58,8 +58,10 @@ const CONFIRMATION_TIMER: Duration = Duration::from_secs(30);
 /// PMTU_RAISE_TIMER: after which a larger size may be there again (RFC 8899 section 5.1.1); also `net.ipv4.route.mtu_expires`.
 const PMTU_RAISE_TIMER: Duration = Duration::from_secs(600);
 
-/// An ICMP error is heeded at most this often for each peer that answers probes, so that forged ones cost a search a second.
+/// For how long no further ICMP error is heeded of a path to a peer that answers probes. It doubles with each one that an answer
+/// disproves, up to [`DOUBT_MAX`] times, so that whoever forges them lowers anything about as often as the raise timer raises it.
 const HEED_TIMER: Duration = Duration::from_secs(1);
+const DOUBT_MAX: u8 = 9;
 
 /// Sizes that a round asks for.
 const ROUND: usize = 8;
@@ -114,7 +116,10 @@ pub(crate) struct PathMtu {
     due: Option<Timestamp>,
     /// When a larger size than the one in force is worth a question.
     raise: Timestamp,
+    /// When an ICMP error was heeded last, what it said unless that is settled, and how many before it were disproved.
     heeded: Option<Timestamp>,
+    claimed: Option<u16>,
+    doubt: u8,
 }
 
 impl PathMtu {
@@ -137,7 +142,14 @@ impl PathMtu {
             due: None,
             raise: Timestamp::ZERO,
             heeded: None,
+            claimed: None,
+            doubt: 0,
         }
+    }
+
+    /// Whether nobody answers probes of this path.
+    pub(crate) fn is_passive(&self) -> bool {
+        self.phase == Phase::Passive
     }
 
     /// The size in force, in octets of the outer IP packet.
@@ -195,10 +207,11 @@ impl PathMtu {
                 self.due = Some(self.raise);
             }
             Phase::Confirming | Phase::Searching | Phase::Complete => {
-                if self.heeded.is_some_and(|heeded| now.saturating_since(heeded) < HEED_TIMER) {
+                let deaf = HEED_TIMER * 2_u32.pow(self.doubt.into());
+                if self.heeded.is_some_and(|heeded| now.saturating_since(heeded) < deaf) {
                     return false;
                 }
-                self.heeded = Some(now);
+                (self.heeded, self.claimed) = (Some(now), Some(mtu));
                 self.plpmtu = mtu;
                 self.search_at(now);
             }
@@ -214,6 +227,9 @@ impl PathMtu {
         asked.answered = true;
         let octets = asked.probe.octets;
         self.proven = self.proven.max(octets);
+        if self.claimed.take_if(|claimed| *claimed < octets).is_some() {
+            self.doubt = (self.doubt + 1).min(DOUBT_MAX);
+        }
         // What is proven is larger than the link only for as long as the link was.
         self.plpmtu = self.plpmtu.max(octets.min(self.link));
         match self.phase {
@@ -323,6 +339,10 @@ impl PathMtu {
     fn complete(&mut self, now: Timestamp) {
         if self.phase == Phase::Searching {
             self.raise = now.saturating_add(PMTU_RAISE_TIMER);
+            // Nothing has disproved what it said.
+            if self.claimed.take().is_some() && self.proven > 0 {
+                self.doubt = 0;
+            }
         }
         self.rest(Phase::Complete);
         self.due = Some(now.saturating_add(CONFIRMATION_TIMER));
@@ -484,14 +504,25 @@ mod tests {
         assert_eq!(world.path.octets(), 1500);
         assert!(!world.path.handle_too_big(600, world.now), "not again within the second");
         assert!(!world.path.handle_too_big(1500, world.now) && !world.path.handle_too_big(9000, world.now));
-        let before = world.sent;
-        for at in 60..120 {
-            for forged in 0..1000 {
-                world.path.handle_too_big(forged, second(at));
+        let (before, mut heeded) = (world.sent, 0);
+        for at in 60..1260 {
+            for forged in 0..100 {
+                heeded += usize::from(world.path.handle_too_big(forged, second(at)));
             }
             assert_eq!(world.at(at + 1), 1500);
         }
-        assert!(world.sent - before < 60 * 12, "a thousand a second cost a search a second: {}", world.sent);
+        // A confirmation each 30 s, and searches further and further apart.
+        assert_eq!(heeded, 9, "of a hundred each second, in twenty minutes");
+        assert!(world.sent - before < 200, "{}", world.sent - before);
+        // One that is true is heeded in time, and trust with it comes back.
+        world.run(second(2000));
+        for narrower in [1400, 1300, 1200] {
+            world.carries = narrower;
+            let now = world.now;
+            assert!(world.path.handle_too_big(narrower, now), "{narrower}");
+            world.run(now.saturating_add(Duration::from_secs(20)));
+            assert_eq!(world.path.octets(), narrower);
+        }
     }
 
     #[test]

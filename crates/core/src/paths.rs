@@ -51,13 +51,22 @@ pub(crate) const fn token_of(mac: MacAddr) -> Option<u64> {
     if prefix == TOKEN_PREFIX { Some(u64::from_be_bytes([0, 0, 0, a, b, c, d, e])) } else { None }
 }
 
+/// How the paths are found out, besides by what link and route say. Default: not at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathDiscovery {
+    /// Whether peers with a known inner IPv4 address are asked what their path carries, while health is on.
+    pub probes: bool,
+    /// Whether datagrams over IPv4 have their DF bit set, or may have. Where they do not and no probe does, no router has a
+    /// reason to call one too big: who does is not heeded.
+    pub dont_fragment: bool,
+}
+
 /// All paths that something is known of.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
     /// By outer address.
     by_outer: BTreeMap<IpAddr, PathMtu>,
-    /// Whether peers are asked.
-    asking: bool,
+    discovery: PathDiscovery,
     /// What the last token was made from.
     tokens: u64,
     /// The earliest deadline of all of them: it is asked for after each batch of frames.
@@ -109,9 +118,9 @@ impl Segment {
         self.note_path(outer, before);
     }
 
-    /// Whether peers with a known inner IPv4 address are asked what their path carries, while health is on. Default off.
-    pub fn set_path_probes(&mut self, on: bool, now: Timestamp) {
-        self.paths.asking = on;
+    /// Tells how the paths are found out from now on.
+    pub fn set_path_discovery(&mut self, discovery: PathDiscovery, now: Timestamp) {
+        self.paths.discovery = discovery;
         for outer in self.path_addresses() {
             self.refresh_asking(outer, now);
         }
@@ -119,13 +128,16 @@ impl Segment {
     }
 
     /// Hears that a datagram of ours to this peer was too long for a link on its way, which carries this many octets of IP; 0 where
-    /// an old router does not say. Says whether it is heeded: not where nothing is known of the path, nor where it says nothing new.
+    /// an old router does not say. Says whether it is heeded: not where nothing is known of the path, nor where it says nothing new, nor
+    /// where no router has a reason to say so ([`PathDiscovery::dont_fragment`]).
     /// To be called only for an error that quotes a datagram of this segment: anybody could make one up.
     pub fn handle_too_big(&mut self, outer: IpAddr, mtu_octets: u32, now: Timestamp) -> bool {
         let outer = outer.to_canonical();
         let before = self.paths.octets(outer);
         let octets = u16::try_from(mtu_octets).unwrap_or(u16::MAX);
-        let heeded = self.paths.by_outer.get_mut(&outer).is_some_and(|path| path.handle_too_big(octets, now));
+        let may_fragment = outer.is_ipv4() && !self.paths.discovery.dont_fragment;
+        let path = self.paths.by_outer.get_mut(&outer).filter(|path| !(may_fragment && path.is_passive()));
+        let heeded = path.is_some_and(|path| path.handle_too_big(octets, now));
         self.note_path(outer, before);
         self.paths.note_deadline();
         heeded
@@ -199,7 +211,7 @@ impl Segment {
 
     fn refresh_asking(&mut self, outer: IpAddr, now: Timestamp) {
         // Without health, answers are not looked for.
-        let asking = self.paths.asking && self.health.is_on() && self.asked_at(outer).is_some();
+        let asking = self.paths.discovery.probes && self.health.is_on() && self.asked_at(outer).is_some();
         if let Some(path) = self.paths.by_outer.get_mut(&outer) {
             path.set_asking(asking, now);
         }

@@ -156,7 +156,8 @@ async fn look(tenant: &Tenant, config: &UpConfig, given: &mut u32) -> Result<(),
     let Ok(Some((octets, narrowest))) = narrowest else { return Ok(()) };
     let wanted = inner_mtu(config, octets.into());
     // In another network namespace it is another's.
-    let device = links.iter().find(|link| link.index == tenant.about.link && link.name == tenant.about.dev);
+    let device =
+        links.iter().find(|link| link.index == tenant.about.link && link.kind.as_deref() == Some("tun"));
     let mut mtu = device.map_or(wanted, |device| device.mtu);
     if let Some(device) = device
         && config.mtu == Mtu::Auto
