@@ -180,6 +180,43 @@ fn a_superframe_counts_by_its_segments() {
     }
 }
 
+#[test]
+fn a_superframe_with_a_syn_is_cut_into_segments_that_are_right() {
+    // TCP fast open: the SYN bears data, here of three segments, and its checksum is left to whoever cuts it.
+    let mut tcp = vec![0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x60, 0x02, 0xff, 0xff, 0, 0, 0, 0];
+    tcp.extend([2, 4, 0x23, 0]);
+    tcp.extend((0..2500).map(|at| at as u8));
+    let seed = checksum::fold(checksum::pseudo_header(&[10, 0, 0, 1, 10, 0, 0, 2], 6, tcp.len()));
+    tcp[16..18].copy_from_slice(&seed.to_be_bytes());
+    let superframe = frame(6, &tcp);
+    let header = VirtioNetHeader {
+        flags: VirtioNetHeader::F_NEEDS_CSUM,
+        gso_type: VirtioNetHeader::GSO_TCPV4,
+        header_octets: 58,
+        segment_octets: 1000,
+        checksum_start: 34,
+        checksum_offset: 16,
+    };
+    let work = Work::from_virtio(header, &superframe).expect("a superframe");
+    let buffer = [&[0; HEADROOM_OCTETS][..], &superframe].concat();
+    let port = Once { buffer, work, lent: false, idle: EventFd::new().expect("a descriptor") };
+    let (underlay, network) = MemoryUnderlay::new(64).expect("descriptors");
+    let (_, underlay) = underlay.split();
+    let mut segment = segment(&[(WIDE, 1500)]);
+    segment.set_mss_limit(Some(MssLimit::of_mtu(1450)));
+    let (half, counters) = (segment.overlay_half(), segment.counters());
+    let mut egress = Egress::new(port, underlay, half, counters, OuterPolicy::default());
+    assert_eq!(egress.turn().expect("memory does not fail"), 1);
+    let mut data = Vec::new();
+    for _ in 0..3 {
+        let (_, datagram) = network.recv().expect("a segment");
+        assert_eq!(mss(&datagram[8..]), 1410, "with a right checksum");
+        data.extend_from_slice(&datagram[8 + 58..]);
+    }
+    assert_eq!(data, tcp[24..]);
+    assert!(network.recv().is_none());
+}
+
 /// A SYN whose sender could take 8960 octets at once, with a right checksum.
 fn syn() -> Vec<u8> {
     let mut tcp = vec![0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x60, 0x02, 0xff, 0xff, 0, 0, 0, 0];

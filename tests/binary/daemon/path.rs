@@ -18,25 +18,35 @@ use crate::ground::{Daemon, GATE, GATE_INNER, Ground, PATIENCE, YOU, missing};
 const ASKED: &str = "up --address 10.225.194.171/9 --peer 100.64.158.4=10.192.158.4";
 const NOT_ASKED: &str = "up --address 10.225.194.171/9 --peer 100.64.158.4";
 
-/// Hosts with a router between them.
-fn with_router() -> (Ground, Host) {
+/// The same over IPv6.
+const ASKED_V6: &str = "up --address 10.225.194.171/9 --peer 2001:db8:22::2=10.192.158.4";
+
+/// Hosts with a router between them; the Gate peer's tunnel is over the family of the line that is to reach it.
+fn with_router(line: &str) -> (Ground, Host) {
     let [you, router, gate] = ["you", "router", "gate"].map(|name| Host::new(name).unwrap());
     link(&you, "eth0", &router, "eth0").unwrap();
     link(&router, "eth1", &gate, "eth0").unwrap();
     router.forward().unwrap();
     for (host, device, address) in [
         (&you, "eth0", "172.21.0.100/24"),
+        (&you, "eth0", "2001:db8:21::100/64"),
         (&router, "eth0", "172.21.0.1/24"),
+        (&router, "eth0", "2001:db8:21::1/64"),
         (&router, "eth1", "192.0.2.1/24"),
+        (&router, "eth1", "2001:db8:22::1/64"),
         (&gate, "eth0", "192.0.2.2/24"),
+        (&gate, "eth0", "2001:db8:22::2/64"),
         (&gate, "lo", "100.64.158.4/32"),
     ] {
         host.address(device, address).unwrap();
     }
     you.route("0.0.0.0/0", "172.21.0.1").unwrap();
+    you.route("2001:db8:22::/64", "2001:db8:21::1").unwrap();
     router.route("100.64.158.4/32", "192.0.2.2").unwrap();
     gate.route("0.0.0.0/0", "192.0.2.1").unwrap();
-    KernelVxlan::new(GATE).peer(YOU).address("10.192.158.4/9").create(&gate).unwrap();
+    gate.route("2001:db8:21::/64", "2001:db8:22::1").unwrap();
+    let [local, remote] = if line == ASKED_V6 { ["2001:db8:22::2", "2001:db8:21::100"] } else { [GATE, YOU] };
+    KernelVxlan::new(local).peer(remote).address("10.192.158.4/9").create(&gate).unwrap();
     (Ground { you, gate }, router)
 }
 
@@ -122,8 +132,13 @@ fn a_router_that_says_too_big_is_believed() {
         if missing() {
             return;
         }
-        for (line, df) in [(ASKED, "set"), (ASKED, "unset"), (NOT_ASKED, "set")] {
-            let (ground, router) = with_router();
+        for (line, df, mtu) in [
+            (ASKED, "set", 1350),
+            (ASKED, "unset", 1350),
+            (NOT_ASKED, "set", 1350),
+            (ASKED_V6, "unset", 1330),
+        ] {
+            let (ground, router) = with_router(line);
             router.mtu("eth1", 1400).unwrap();
             let daemon = ground.up(&format!("{line} --df {df}"));
             if line == NOT_ASKED {
@@ -131,7 +146,7 @@ fn a_router_that_says_too_big_is_believed() {
                 // The first long packet finds out; where there are probes, they do.
                 ping(&ground, 1450, 1);
             }
-            settles(&ground, &daemon, 1350, 1400);
+            settles(&ground, &daemon, mtu, 1400);
             assert!(ground.show()["reports"]["too_big"].as_u64() >= Some(1), "{}", ground.show());
             tcp_passes(&ground);
             daemon.stop();
@@ -145,7 +160,7 @@ fn a_path_that_swallows_long_packets_without_a_word_is_found_out() {
         if missing() {
             return;
         }
-        let (ground, router) = with_router();
+        let (ground, router) = with_router(ASKED);
         // The far end of a virtual cable takes nothing longer than its own MTU and a VLAN tag, and tells nobody
         // (`is_skb_forwardable` of linux/netdevice.h); superframes pass it, and so may not be.
         router.mtu("eth0", 1400).unwrap();

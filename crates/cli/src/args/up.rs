@@ -73,7 +73,8 @@ pub(crate) struct UpOptions {
     ///
     /// auto is the underlay's MTU less 50 octets of headers (70 over IPv6), and at most 1450 where the peers are a
     /// Gate's. It follows the underlay's links and routes while the tunnel runs, and what the path to the narrowest peer carries: that
-    /// is told by ICMP, and asked of each peer whose inner IPv4 address is known, by padded ARP questions with DF set.
+    /// is told by ICMP, and asked of each peer whose inner IPv4 address is known, by padded ARP questions with DF set (not with
+    /// --health off).
     #[arg(long, value_name = "auto|N", help_heading = "Device")]
     pub(crate) mtu: Option<Mtu>,
 
