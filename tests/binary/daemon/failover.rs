@@ -548,6 +548,14 @@ fn forged_answers_and_forged_errors_are_ignored_and_counted() {
             assert!(eventually(PATIENCE, || refused(why) > 0), "{why}: {}", ground.show()["health"]);
         }
         drop(forging);
+        // The second one's own answer, time and again: one is asked for now and then, the others are not.
+        let unasked = eventually(PATIENCE, || {
+            for _ in 0..20 {
+                peers[1].send_to(&arp(2, macs[1], inner[1], mac, own), to).unwrap();
+            }
+            refused("unasked") > 0
+        });
+        assert!(unasked, "{}", ground.show()["health"]);
         assert!(
             !eventually(Duration::from_secs(1), || states(&ground.show()) != ["down", "up"]),
             "{}",
