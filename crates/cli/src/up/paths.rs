@@ -155,6 +155,7 @@ async fn look(tenant: &Tenant, config: &UpConfig, given: &mut u32) -> Result<(),
         .await;
     let Ok(Some((octets, narrowest))) = narrowest else { return Ok(()) };
     let wanted = inner_mtu(config, octets.into());
+    let room = u32::from(octets).saturating_sub(overhead(config.family));
     // In another network namespace it is another's.
     let device =
         links.iter().find(|link| link.index == tenant.about.link && link.kind.as_deref() == Some("tun"));
@@ -171,14 +172,14 @@ async fn look(tenant: &Tenant, config: &UpConfig, given: &mut u32) -> Result<(),
             "MTU of {} is {wanted} now, after {given}: the path to {narrowest} carries {octets} octets",
             device.name
         );
-        if wanted > u32::from(octets).saturating_sub(overhead(config.family)) {
+        if wanted > room {
             tracing::warn!(
                 "longer packets than that path carries are dropped (too-big): no device has a smaller MTU with these addresses"
             );
         }
         (*given, mtu) = (wanted, wanted);
     }
-    let limit = mss_limit(config, mtu.min(wanted));
+    let limit = mss_limit(config, mtu.min(room));
     // As above.
     let _ = tenant.ask(move |segment, _| segment.set_mss_limit(limit)).await;
     Ok(())
