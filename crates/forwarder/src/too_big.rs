@@ -323,6 +323,26 @@ mod tests {
     }
 
     #[test]
+    fn no_octets_make_it_panic_and_every_answer_is_a_packet() {
+        let frames = [v4(0, 0x40, 17, 1472), v4(2, 0x40, ICMP, 1000), v6(1, 44, 1460), v6(0, ICMPV6, 1300)];
+        for frame in frames {
+            for (at, octet) in (0..90).flat_map(|at| (0..=255).map(move |octet| (at, octet))) {
+                let mut damaged = frame.clone();
+                damaged[at] = octet;
+                for cut in [damaged.len(), 14 + at] {
+                    for room in [0, 17, 600, 1464, u32::MAX] {
+                        let mut out = [0; ANSWER_OCTETS];
+                        if let Some(octets) = answer(&damaged[..cut], room, &mut out) {
+                            let layers = Layers::parse(&out[..octets]).expect("a frame");
+                            assert_eq!(layers.ip.expect("a packet").end, octets);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn answers_are_held_back_beyond_a_burst_and_come_again_with_time() {
         let mut allowance = Allowance::FULL;
         let given = |allowance: &mut Allowance, now| (0..200).filter(|_| allowance.take(now)).count();
