@@ -26,7 +26,9 @@ use vxgate_core::HealthConfig;
 
 use crate::args::up::UpOptions;
 pub(crate) use error::ConfigError;
-use values::{BusyPoll, CpuList, DeviceName, Df, Forward, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl};
+use values::{
+    BusyPoll, CpuList, DeviceName, Df, Forward, MssClamp, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl,
+};
 
 /// Most peers of one tunnel: the core's default limit of remote VTEPs.
 pub(crate) const MAX_PEERS: usize = 1024;
@@ -95,6 +97,8 @@ pub(crate) struct UpConfig {
     pub(crate) forward: Vec<Forward>,
     /// Whether what is behind the tunnel may begin connections to those who are forwarded.
     pub(crate) forward_back: bool,
+    /// What becomes of the segment size that TCP connections agree on.
+    pub(crate) mss_clamp: MssClamp,
     /// How peers are probed; `None` for not at all.
     pub(crate) health: Option<HealthConfig>,
     /// The program that is told of a peer that goes down or comes back.
@@ -164,6 +168,7 @@ impl UpConfig {
             affinity: options.affinity,
             forward: forward(options.forward)?,
             forward_back: options.forward_back.unwrap_or(false),
+            mss_clamp: options.mss_clamp.unwrap_or(MssClamp::Auto),
             health: match options.health {
                 Some(false) => None,
                 Some(true) | None => Some(HealthConfig {

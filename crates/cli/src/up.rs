@@ -11,6 +11,7 @@ pub(crate) mod forward;
 mod health;
 mod hook;
 mod owner;
+mod paths;
 mod plan;
 mod serve;
 mod service;
@@ -129,6 +130,7 @@ async fn tunnel(
     let tunnel = Tunnel::start(&netlink, config, &plan).await?;
     let device = Side { index: tunnel.link, name: tunnel.dev.clone() };
     let mut forwarding = Forwarding::start(&netlink, config, &plan, device).await?;
+    let paths_changed = Arc::new(Notify::new());
     let tenant = Arc::new(Tenant {
         control: tunnel.forwarder.control(),
         about: About {
@@ -149,10 +151,12 @@ async fn tunnel(
             health: config.health,
         },
         netlink: netlink.clone(),
+        paths_changed: Arc::clone(&paths_changed),
         reports: Arc::default(),
         down: Notify::new(),
     });
     let watch = Watch {
+        paths_changed,
         control: tunnel.forwarder.control(),
         netlink,
         dev: tunnel.dev.clone(),
@@ -176,6 +180,8 @@ async fn tunnel(
             return Err(UpError::Start(error));
         }
         never = forward::keep(&mut forwarding) => match never {},
+
+        never = paths::follow(&tenant, config, plan.mtu) => match never {},
         () = events(&tunnel.forwarder, &watch) => "the forwarder",
         () = watch.follow_addresses() => "the watch",
     };

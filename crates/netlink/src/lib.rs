@@ -28,6 +28,7 @@ mod neighbour;
 pub mod nft;
 mod route;
 mod vxlan;
+mod watch;
 
 pub use address::Address;
 pub use error::Error;
@@ -37,3 +38,4 @@ pub use link::{Link, LinkCounters};
 pub use neighbour::{Neighbour, NeighbourState};
 pub use route::Route;
 pub use vxlan::{DontFragment, TimeToLive, TypeOfService, Vxlan};
+pub use watch::Watch;

@@ -33,6 +33,8 @@ mod lab;
 #[cfg(test)]
 mod mtu;
 #[cfg(test)]
+mod path;
+#[cfg(test)]
 mod refused;
 #[cfg(test)]
 mod service;

@@ -42,6 +42,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("affinity", "VXGATE_AFFINITY"),
     ("forward", "VXGATE_FORWARD"),
     ("forward-back", "VXGATE_FORWARD_BACK"),
+    ("mss-clamp", "VXGATE_MSS_CLAMP"),
     ("health", "VXGATE_HEALTH"),
     ("probe-interval", "VXGATE_PROBE_INTERVAL"),
     ("probe-retry", "VXGATE_PROBE_RETRY"),
@@ -163,7 +164,7 @@ mod tests {
                 line.push(format!("--{option}={}", if option == "source-port" { "4789" } else { default }));
             }
         }
-        assert_eq!(line.len(), 24, "{line:?}");
+        assert_eq!(line.len(), 25, "{line:?}");
         assert_eq!(UpConfig::new(read_layer(line).unwrap()), UpConfig::new(UpOptions::default()));
     }
 

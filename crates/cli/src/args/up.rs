@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use vxgate_codec::{ReservedBits, Vni};
 
 use crate::config::values::{
-    self, BusyPoll, CpuList, DeviceName, Df, Forward, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl,
+    self, BusyPoll, CpuList, DeviceName, Df, Forward, MssClamp, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl,
 };
 
 /// One layer of options: what the command line, the environment, a file or the init script's arguments say.
@@ -79,7 +79,9 @@ pub(crate) struct UpOptions {
     /// MTU of the device: auto or 68 to 65485 octets [default: auto]
     ///
     /// auto is the underlay's MTU less 50 octets of headers (70 over IPv6), and at most 1450 where the peers are a
-    /// Gate's.
+    /// Gate's. It follows the underlay's links and routes while the tunnel runs, and what the path to the narrowest peer carries: that
+    /// is told by ICMP, and asked of each peer whose inner IPv4 address is known, by padded ARP questions with DF set (not with
+    /// --health off).
     #[arg(long, value_name = "auto|N", help_heading = "Device")]
     pub(crate) mtu: Option<Mtu>,
 
@@ -183,6 +185,14 @@ pub(crate) struct UpOptions {
     /// What --forward lets out of the tunnel to other machines: answers, or all for connections that devices begin [default: answers]
     #[arg(long, value_name = "answers|all", value_parser = values::forward_back, help_heading = "Other machines")]
     pub(crate) forward_back: Option<bool>,
+    /// Lower the maximum segment size of TCP connections: auto, off or 88 to 65495 octets [default: auto]
+    ///
+    /// In both directions, in SYN and SYN-ACK, never raised. auto is the device's MTU, or what the path carries if that is less, less 40
+    /// octets of headers (60 over IPv6) and 4 for each VLAN tag: so that hosts behind a bridge or a router need not find out by
+    /// themselves what the tunnel carries.
+    #[arg(long, value_name = "auto|off|N", help_heading = "Path")]
+    pub(crate) mss_clamp: Option<MssClamp>,
+
     /// Probe the peers, and do without one that is down: auto or off [default: auto]
     ///
     /// A peer whose inner address is known (--peer IP=INNER) is asked for it by ARP, or by neighbour solicitation, through that peer
@@ -255,6 +265,7 @@ impl UpOptions {
             affinity: self.affinity.or(lower.affinity),
             forward: list(self.forward, lower.forward),
             forward_back: self.forward_back.or(lower.forward_back),
+            mss_clamp: self.mss_clamp.or(lower.mss_clamp),
             health: self.health.or(lower.health),
             probe_interval: self.probe_interval.or(lower.probe_interval),
             probe_retry: self.probe_retry.or(lower.probe_retry),

@@ -161,6 +161,7 @@ mod tests {
             state,
             inner: None,
             state_for_s: None,
+            path_mtu: None,
             last_heard_s: None,
             rtt_us: None,
             macs: 0,
