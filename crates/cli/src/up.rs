@@ -7,6 +7,7 @@
 //! ```
 
 mod error;
+pub(crate) mod gate;
 mod owner;
 mod plan;
 mod serve;

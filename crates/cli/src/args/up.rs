@@ -1,5 +1,7 @@
 //! The options of `vxgate up`.
 
+pub(crate) mod gate;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use clap::Args;
 use ipnet::IpNet;
 use vxgate_codec::{ReservedBits, Vni};
 
+use self::gate::GateOptions;
 use crate::config::values::{
     self, BusyPoll, CpuList, DeviceName, Df, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl,
 };
@@ -161,6 +164,10 @@ pub(crate) struct UpOptions {
     /// carries what goes out; after the last processor comes the first again.
     #[arg(long, value_name = "CPU-LIST", help_heading = "Threads")]
     pub(crate) affinity: Option<CpuList>,
+
+    /// From the Gate.
+    #[command(flatten)]
+    pub(crate) gate: GateOptions,
 }
 
 impl UpOptions {
@@ -194,6 +201,7 @@ impl UpOptions {
             threads: self.threads.or(lower.threads),
             busy_poll: self.busy_poll.or(lower.busy_poll),
             affinity: self.affinity.or(lower.affinity),
+            gate: self.gate.over(lower.gate),
         }
     }
 }
