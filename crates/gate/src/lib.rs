@@ -1,9 +1,9 @@
-//! SORACOM Gate: its peers JSON and the arguments of its init script.
-//! Never opens a tunnel, never speaks to the network.
+//! SORACOM Gate: its HTTP API, its peers JSON and the arguments of its init script.
+//! Never opens a tunnel, and asks nobody but the API.
 //!
-//! A VPG (virtual private gateway) has two Gate peers; a customer's host registers as a third. [`peers`] reads what
-//! `soracom vpg list-gate-peers` prints, [`init`] what `/etc/rc.local` hands to `init_vxlan.sh`, and the constants
-//! here are what both take for granted.
+//! A VPG (virtual private gateway) has two Gate peers; a customer's host registers as a third. [`api`] asks for them,
+//! [`peers`] reads what `soracom vpg list-gate-peers` prints, [`init`] what `/etc/rc.local` hands to `init_vxlan.sh`, and the
+//! constants here are what all take for granted.
 #![forbid(unsafe_code)]
 
 use std::net::Ipv4Addr;
@@ -11,6 +11,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use vxgate_codec::Vni;
 
+pub mod api;
 pub mod init;
 pub mod netmask;
 pub mod peers;
