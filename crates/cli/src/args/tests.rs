@@ -78,8 +78,11 @@ fn the_examples_of_the_help_parse() {
                     FdbCommand::Del(args) => drop(fdb::parse_del(&args.words).expect(line)),
                     FdbCommand::Flush(args) => drop(fdb::parse_flush(&args.words).expect(line)),
                 },
-                Some(Command::Peer { verb: Some(PeerCommand::Add(args) | PeerCommand::Del(args)) }) => {
-                    drop(peer::parse_one("peer add", &args.words).expect(line));
+                Some(Command::Peer { verb: Some(PeerCommand::Add(args)) }) => {
+                    peer::parse_add(&args.words).expect(line);
+                }
+                Some(Command::Peer { verb: Some(PeerCommand::Del(args)) }) => {
+                    drop(peer::parse_del(&args.words).expect(line));
                 }
                 Some(Command::Up(options)) => drop(crate::config::UpConfig::new(*options).expect(line)),
                 Some(Command::Init(args)) => {
