@@ -156,6 +156,7 @@ Examples:
 Examples:
   vxgate lab
   vxgate lab --check && echo the tunnel works here
+  vxgate lab --api
   vxgate lab --keep"
     )]
     Lab(LabArgs),
@@ -338,6 +339,9 @@ pub(crate) struct LabArgs {
     /// Stay up, and print how to enter each host
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Let `you` set itself up from a Gate API in the lab, as with a key of the real one
+    #[arg(long)]
+    pub(crate) api: bool,
     /// Make the Gate peers of vxgate too, even where the kernel has vxlan devices
     #[arg(long)]
     pub(crate) user_space_peers: bool,
