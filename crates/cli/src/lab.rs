@@ -13,7 +13,8 @@
 //! The process keeps its number over the exec, so that a signal ends it; its children die with it, and the kernel takes
 //! down namespaces that nobody is in. Nothing is left behind, whatever happens.
 
-mod ground;
+mod failover;
+pub(crate) mod ground;
 mod steps;
 
 use std::io::{self, Write};
@@ -42,7 +43,13 @@ pub(crate) fn run(args: &LabArgs, out: &mut dyn Write) -> Result<(), Failure> {
         return Err(namespaces::enter("lab", MARK, &[]));
     }
     let mut out = Output { out, error: None };
-    let shown = lab(args, &mut out);
+    let shown = match args.failover {
+        Some(runs) => tun_obstacle().map_or_else(
+            || failover::measure(runs, args, gate_kind(args), &mut out),
+            |obstacle| Err(anyhow::anyhow!("{obstacle}")),
+        ),
+        None => lab(args, &mut out),
+    };
     match (shown, out.error) {
         (Ok(()), _) => Ok(()),
         // Where nobody takes what is printed, the steps have nothing to add.
@@ -93,7 +100,7 @@ fn lab(args: &LabArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         ground.serve_page()?;
         Ok((ground, "you, vpc, gate-a, gate-b, device; a web page on the device".to_owned()))
     })?;
-    let kind = if kernel_has_vxlan() && !args.user_space_peers { GateKind::Kernel } else { GateKind::Vxgate };
+    let kind = gate_kind(args);
     steps.step("Gate peers", || {
         ground.open_gates(kind)?;
         let made_of = match kind {
@@ -112,6 +119,7 @@ fn lab(args: &LabArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     steps.ping(&ground)?;
     steps.page(&ground)?;
     steps.peers(&ground)?;
+    steps.outage(&mut ground)?;
     steps.tables(&ground)?;
     let failed = steps.failed();
     if args.keep && failed == 0 {
@@ -122,6 +130,11 @@ fn lab(args: &LabArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     steps.end(failed, args.keep)?;
     anyhow::ensure!(failed == 0 || !args.check, "{failed} of the steps above did not hold");
     Ok(())
+}
+
+/// What the Gate peers are made of here.
+fn gate_kind(args: &LabArgs) -> GateKind {
+    if kernel_has_vxlan() && !args.user_space_peers { GateKind::Kernel } else { GateKind::Vxgate }
 }
 
 /// Waits for Ctrl-C or SIGTERM.

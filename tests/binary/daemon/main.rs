@@ -15,6 +15,8 @@ mod control;
 #[cfg(test)]
 mod ends;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod figures;
 #[cfg(test)]
 mod gate_api;

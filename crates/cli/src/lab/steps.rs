@@ -11,14 +11,15 @@ use vxgate_fake_gate::{FakeGate, VPG_ID};
 use vxgate_testbed::{Host, Ping, eventually, now, wait_for};
 
 use super::PATIENCE;
-use super::ground::{self, DEVICE, GATES, Ground, YOU, YOU_INNER};
+use super::failover::{self, AWAY, Run};
+use super::ground::{self, DEVICE, GATES, Ground, Outage, YOU, YOU_INNER};
 use crate::control::client::Client;
 use crate::control::runtime_dir::RuntimeDir;
 use crate::print::fdb::FdbPrinter;
 use crate::print::{self, Format, Style};
 use crate::tunnel::Tunnel;
 
-const DEV: &str = "vxlan0";
+pub(super) const DEV: &str = "vxlan0";
 
 /// How long one of the pings that wait for the tunnel is waited for: they follow each other, so that none of them need be long.
 const FIRST_PING: Duration = Duration::from_millis(20);
@@ -96,34 +97,14 @@ impl<'a> Steps<'a> {
 
     /// Starts the tunnel as a user does and waits until it answers.
     pub(super) fn tunnel(&mut self, ground: &Ground) -> anyhow::Result<Tunnel> {
-        let [(outer_a, _), (outer_b, _)] = GATES;
-        let args = [
-            "up",
-            "--dev",
-            DEV,
-            "--local",
-            YOU,
-            "--address",
-            YOU_INNER,
-            "--peer",
-            outer_a,
-            "--peer",
-            outer_b,
-        ];
-        writeln!(self.out, "\n  you$ vxgate {}", args.join(" "))?;
+        writeln!(self.out, "\n  you$ vxgate {}", up_args().join(" "))?;
         self.step("tunnel up", || {
             let start = now();
-            let mut command = ground.you.command("/proc/self/exe");
-            let mut tunnel = Tunnel::start(command.args(args)).context("vxgate cannot be started")?;
+            let mut tunnel = self::start(ground)?;
             let dev = DEV.parse().expect("a device's name");
-            let status = wait_for(PATIENCE, || {
-                Client::connect(&RuntimeDir::from_environment(), &dev).ok()?.show().ok()
-            });
-            let Some(status) = status else {
-                let log = tunnel.log();
-                let _ = tunnel.end();
-                anyhow::bail!("it does not answer; it said:\n{log}");
-            };
+            let status =
+                Client::connect(&RuntimeDir::from_environment(), &dev).and_then(|mut client| client.show());
+            let status = status.inspect_err(|_| drop(tunnel.end()))?;
             let took = start.elapsed().as_millis();
             let told = format!(
                 "{DEV} {YOU_INNER}, MTU {}, lane {}, {took} ms from start to answer",
@@ -265,6 +246,23 @@ impl<'a> Steps<'a> {
         })
     }
 
+    /// Takes a Gate peer away and gives it back, under pings that go through it.
+    pub(super) fn outage(&mut self, ground: &mut Ground) -> io::Result<()> {
+        self.look("peer away", || {
+            failover::settle(ground)?;
+            let Run { gate, gap, is_open, gap_at_return, duplicates } =
+                failover::outage_under_pings(ground, AWAY, Outage::Silent)?;
+            let (outer, _) = GATES[gate];
+            let back = if is_open { "never" } else { "back" };
+            let told = format!(
+                "Gate peer {outer} fell silent: pings {back} after {} ms; its return cost {} ms, {duplicates} answers came twice",
+                gap.as_millis(),
+                gap_at_return.as_millis()
+            );
+            Ok((!is_open && duplicates == 0, told))
+        })
+    }
+
     /// The tables, as `vxgate show` and `vxgate fdb show` print them.
     pub(super) fn tables(&mut self, _ground: &Ground) -> anyhow::Result<()> {
         let dev = DEV.parse().expect("a device's name");
@@ -344,6 +342,27 @@ impl<'a> Steps<'a> {
         writeln!(self.out, "    vxgate init ETH LOCAL ... the arguments of the Gate's own script")?;
         self.out.flush()
     }
+}
+
+/// The tunnel of `you`, as its operator types it.
+fn up_args() -> Vec<String> {
+    let words = ["up", "--dev", DEV, "--local", YOU, "--address", YOU_INNER].map(str::to_owned);
+    let peers = GATES.iter().flat_map(|(outer, inner)| ["--peer".to_owned(), format!("{outer}={inner}")]);
+    words.into_iter().chain(peers).collect()
+}
+
+/// Starts that tunnel, and waits until it answers on its control socket.
+pub(super) fn start(ground: &Ground) -> anyhow::Result<Tunnel> {
+    let mut command = ground.you.command("/proc/self/exe");
+    let mut tunnel = Tunnel::start(command.args(up_args())).context("vxgate cannot be started")?;
+    let dev = DEV.parse().expect("a device's name");
+    let answers = || Client::connect(&RuntimeDir::from_environment(), &dev).ok()?.show().ok().map(drop);
+    if wait_for(PATIENCE, answers).is_none() {
+        let log = tunnel.log();
+        let _ = tunnel.end();
+        anyhow::bail!("it does not answer; it said:\n{log}");
+    }
+    Ok(tunnel)
 }
 
 /// Whether the user namespace is the machine's own: in a new one the map has one line for one user.
