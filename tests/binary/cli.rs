@@ -69,7 +69,10 @@ impl Ended {
 fn a_wrong_command_line_exits_with_2_and_a_line_that_names_the_argument_and_what_is_allowed() {
     let scratch = Scratch::new();
     for (line, message) in [
-        ("fly", "vxgate: \"fly\": allowed are up, down, init, show, fdb, peer, lab, bench, completions, man"),
+        (
+            "fly",
+            "vxgate: \"fly\": allowed are up, down, init, migrate, show, fdb, peer, lab, bench, completions, man",
+        ),
         ("up --mss 1", "vxgate: up: \"--mss\": no such argument"),
         (
             "up --dev sixteen-octets-x",
@@ -332,4 +335,23 @@ fn output_that_nobody_takes_is_an_error_unless_the_reader_has_left() {
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("it ends");
     assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn migrate_reads_standard_input_and_prints_the_file_alone_there() {
+    let scratch = Scratch::new();
+    let crontab = "@reboot root sleep 30 && /root/init_vxlan.sh eth0 172.21.0.100 vxlan0 10.225.194.171/9 - 100.64.158.4 >> /tmp/log 2>&1\n";
+    let path = scratch.0.join("crontab");
+    fs::write(&path, crontab).unwrap();
+    let mut command = scratch.command(VXGATE, "migrate");
+    let Output { status, stdout, stderr } = command.stdin(fs::File::open(&path).unwrap()).output().unwrap();
+    let (file, told) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
+    assert!(status.success(), "{told}");
+    assert!(file.contains("address = \"10.225.194.171/9\"\nvni = 10\npeer = [\"100.64.158.4\"]\n"), "{file}");
+    assert!(told.contains("take the line out: standard input line 1"), "{told}");
+    scratch.run("migrate").refused(
+        "migrate",
+        1,
+        "vxgate: migrate: standard input: no line runs init_vxlan.sh",
+    );
 }

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! command line ─┐
+//! init script ──┤
 //! environment ──┼─► UpOptions (layers) ──► UpConfig::new ──► up
-//! init script ──┘
+//! file ─────────┘
 //! ```
 //!
 //! Rules that need the host (routes, ports in use, names taken) are not here: `up` meets them.
 
 pub(crate) mod error;
+pub(crate) mod file;
+pub(crate) mod layers;
 pub(crate) mod values;
 
 use std::collections::BTreeSet;

@@ -10,6 +10,7 @@ mod control;
 mod failure;
 mod init;
 mod lab;
+mod migrate;
 mod namespaces;
 mod print;
 mod tunnel;

@@ -13,6 +13,7 @@ mod hook;
 mod owner;
 mod plan;
 mod serve;
+mod service;
 mod tunnel;
 
 use std::convert::Infallible;
@@ -32,7 +33,7 @@ use vxgate_netlink::Netlink;
 use crate::config::UpConfig;
 use crate::config::values::SourcePort;
 use crate::control::runtime_dir::RuntimeDir;
-use crate::control::server::{Limits, Listener};
+use crate::control::server::{Handler as _, Limits, Listener};
 use crate::failure::Failure;
 use error::UpError;
 use gate::follow::Follower;
@@ -41,6 +42,7 @@ use health::Watch;
 use hook::Hook;
 use plan::Plan;
 use serve::{About, Tenant};
+use service::Service;
 use tunnel::Tunnel;
 
 /// Runs the tunnel until it is told to end; calls `is_up` when it is up and before anybody can ask it.
@@ -110,6 +112,8 @@ fn daemon(
     // Before there is anything to undo, so that no signal finds something left.
     let signals = runtime.block_on(async { Signals::listen() });
     let mut signals = signals.map_err(|error| Failure::failed(what, chain(&UpError::Start(error))))?;
+    let service = Service::from_environment();
+    service.preparing();
     let prepared = runtime.block_on(async {
         tokio::select! {
             signal = signals.first() => {
@@ -119,13 +123,18 @@ fn daemon(
             prepared = prepare() => prepared.map(Some),
         }
     });
+    let prepared = prepared.inspect_err(|failure| service.failed(&failure.to_string()));
     let Some((config, follower)) = prepared? else { return Ok(()) };
     let what = format!("tunnel {}", config.dev);
     // The lock comes next: what follows would otherwise be in the way of a tunnel that runs.
     let listener = Listener::bind(&RuntimeDir::from_environment(), &config.dev)
         .map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
-    let ended = runtime.block_on(tunnel(&config, follower, signals, &listener, is_up));
-    ended.map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))
+    let ended = runtime.block_on(tunnel(&config, follower, signals, &listener, &service, is_up));
+    ended.map_err(|error| {
+        let why = chain(&error);
+        service.failed(&why);
+        Failure::failed(&what, why).with_hint(error.hint())
+    })
 }
 
 /// The signals that end a tunnel.
@@ -176,6 +185,7 @@ async fn tunnel(
     mut follower: Option<Follower>,
     mut signals: Signals,
     listener: &Listener,
+    service: &Service,
     is_up: impl FnOnce(),
 ) -> Result<(), UpError> {
     let started = now();
@@ -224,8 +234,10 @@ async fn tunnel(
     let reports = health::listen(tunnel.errors, tunnel.forwarder.control(), Arc::clone(&tenant.reports));
     let reports = reports.map_err(UpError::Start)?;
     is_up();
+    service.ready();
 
     let reason = tokio::select! {
+        never = service.pulse(async || tenant.peer_list().await) => match never {},
         signal = signals.first() => signal,
         () = tenant.down.notified() => "vxgate down",
         ended = listener.serve(Arc::clone(&tenant), Limits::default()) => {
@@ -237,6 +249,7 @@ async fn tunnel(
         never = follow(follower.as_mut(), &tenant) => match never {},
     };
     tracing::info!(dev = tunnel.dev, reason, "ending");
+    service.stopping();
     drop(reports);
     match tunnel.forwarder.stop() {
         // A TAP whose device is gone (drivers/net/tun.c).

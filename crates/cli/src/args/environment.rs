@@ -15,6 +15,7 @@ use crate::failure::Failure;
 
 /// The options and their variables; lists are in the plural where their option names one of many.
 pub(crate) const VARIABLES: &[(&str, &str)] = &[
+    ("config", "VXGATE_CONFIG"),
     ("dev", "VXGATE_DEV"),
     ("vni", "VXGATE_VNI"),
     ("local", "VXGATE_LOCAL"),
