@@ -50,7 +50,7 @@ use tunnel::Tunnel;
 /// # Errors
 /// It did not come up, or it ended by itself. Nothing is left of it in either case.
 pub(crate) fn run(config: UpConfig, is_up: impl FnOnce()) -> Result<(), Failure> {
-    daemon(async || Ok((config, None)), is_up)
+    daemon(async |_: &Service| Ok((config, None)), is_up)
 }
 
 /// As [`run`], with what the API says of a VPG.
@@ -58,7 +58,8 @@ pub(crate) fn run(config: UpConfig, is_up: impl FnOnce()) -> Result<(), Failure>
 /// # Errors
 /// As those of [`run`], and those of the set-up.
 pub(crate) fn run_vpg(request: Request, is_up: impl FnOnce()) -> Result<(), Failure> {
-    let prepare = async || {
+    let prepare = async |service: &Service| {
+        service.asking();
         let (config, follower) = request.prepare().await?;
         Ok((config, Some(follower)))
     };
@@ -102,7 +103,7 @@ pub(crate) fn rehearse_config(config: &UpConfig, out: &mut dyn Write) -> Result<
 
 /// Runs the tunnel that `prepare` finds until it is told to end, which may be while it is being found.
 fn daemon(
-    prepare: impl AsyncFnOnce() -> Result<(UpConfig, Option<Follower>), Failure>,
+    prepare: impl AsyncFnOnce(&Service) -> Result<(UpConfig, Option<Follower>), Failure>,
     is_up: impl FnOnce(),
 ) -> Result<(), Failure> {
     log_to_stderr();
@@ -113,14 +114,13 @@ fn daemon(
     let signals = runtime.block_on(async { Signals::listen() });
     let mut signals = signals.map_err(|error| Failure::failed(what, chain(&UpError::Start(error))))?;
     let service = Service::from_environment();
-    service.preparing();
     let prepared = runtime.block_on(async {
         tokio::select! {
             signal = signals.first() => {
                 tracing::info!(reason = signal, "ending before the tunnel is up");
                 Ok(None)
             }
-            prepared = prepare() => prepared.map(Some),
+            prepared = prepare(&service) => prepared.map(Some),
         }
     });
     let prepared = prepared.inspect_err(|failure| service.failed(&failure.to_string()));

@@ -57,9 +57,9 @@ impl Service {
         Service { pace: is_told.then(|| Pace::of(sd_notify::watchdog_enabled())) }
     }
 
-    /// What the tunnel shall be is being found out, which may take as long as the Gate's API does.
-    pub(super) fn preparing(&self) {
-        self.tell(&[NotifyState::Status("finding out what the tunnel shall be")]);
+    /// The Gate's API is asked what the tunnel shall be, which takes as long as that takes.
+    pub(super) fn asking(&self) {
+        self.tell(&[NotifyState::Status("asking the Gate's API")]);
     }
 
     /// The tunnel is up and can be reached.
