@@ -366,7 +366,11 @@ impl Client {
             session: session.map(|session| (session.api_key.clone(), session.token.clone())),
             json: call.json.clone(),
         };
-        let sent = self.cancellation.run(move || transport::send(&agent, request))?;
+        let sending = agent.clone();
+        let sent = self.cancellation.run(move || transport::send(&sending, request)).inspect_err(|_| {
+            // For the thread that was left: its connection ends, and so does its wait.
+            agent.shutdown();
+        })?;
         let clock = self.clock.wall();
         match sent {
             Ok(answer) => {
