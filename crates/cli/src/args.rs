@@ -17,13 +17,14 @@ use std::path::{Path, PathBuf};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use self::bench::BenchArgs;
+use self::bench::{Against, BenchArgs};
 use self::environment::VARIABLES;
 use self::fdb::FdbCommand;
 use self::gate::GateCommand;
 use self::peer::PeerCommand;
 use self::up::UpOptions;
 use crate::failure::{Failure, see_help};
+use crate::lab::ground::Outage;
 pub(crate) use words::parse_device;
 
 /// A VXLAN tunnel end point in user space, made for SORACOM Gate
@@ -88,7 +89,9 @@ Examples:
   vxgate up --peer 100.64.158.4 --peer 100.64.158.132 --address 10.225.194.171/9
   vxgate up --dev vx7 --vni 7 --peer 2001:db8::2 --address 192.0.2.1/24 --source-port hash
   vxgate up --underlay eth0 --peer 239.1.1.1 --accept-from 192.168.0.0/16 --route 10.1.0.0/16
-  VXGATE_PEERS=file:/etc/vxgate/peers VXGATE_ADDRESS=10.225.194.171/9 vxgate up"
+  VXGATE_PEERS=file:/etc/vxgate/peers VXGATE_ADDRESS=10.225.194.171/9 vxgate up
+  soracom vpg list-gate-peers --vpg-id ID | vxgate up --gate-peers - --local 172.21.0.100
+  vxgate up --dry-run --open-gate --vpg-id ID"
     )]
     Up(Box<UpOptions>),
     /// Take a tunnel down, and wait until it is gone
@@ -162,6 +165,7 @@ Examples:
 Examples:
   vxgate lab
   vxgate lab --check && echo the tunnel works here
+  vxgate lab --api
   vxgate lab --keep"
     )]
     Lab(LabArgs),
@@ -336,7 +340,7 @@ fn first_line(error: &clap::Error) -> String {
 }
 
 /// The switches of `vxgate lab`.
-#[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LabArgs {
     /// Exit with 0 only where every step held
     #[arg(long)]
@@ -344,9 +348,34 @@ pub(crate) struct LabArgs {
     /// Stay up, and print how to enter each host
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Let `you` set itself up from a Gate API in the lab, as with a key of the real one
+    #[arg(long)]
+    pub(crate) api: bool,
     /// Make the Gate peers of vxgate too, even where the kernel has vxlan devices
     #[arg(long)]
     pub(crate) user_space_peers: bool,
+    /// Measure instead: take a Gate peer away and give it back, RUNS times in each of three ways, 1 to 1000
+    ///
+    /// It is killed, unplugged, or silent, while pings go through it every 10 ms. Printed is how long none came through, over vxgate and,
+    /// for a tenth of the runs and up to 5 s each, over the kernel's vxlan device; and what its return did. A run takes
+    /// 5 seconds, and 9 over the kernel's.
+    #[arg(long, value_name = "RUNS", value_parser = clap::value_parser!(u32).range(1..=1000), conflicts_with_all = ["check", "keep"])]
+    pub(crate) failover: Option<u32>,
+    /// With --failover: how the peer goes, killed, unplugged or silent; by default each in turn
+    #[arg(long, value_name = "WAYS", value_delimiter = ',', requires = "failover")]
+    pub(crate) outage: Vec<Outage>,
+    /// With --failover: what to compare with, the kernel's vxlan device or nothing
+    #[arg(
+        long,
+        value_name = "kernel|none",
+        default_value = "kernel",
+        hide_possible_values = true,
+        requires = "failover"
+    )]
+    pub(crate) against: Against,
+    /// With --failover: print JSON
+    #[arg(long, requires = "failover")]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::args::fdb::{self, FdbCommand, ShowArgs};
 use crate::args::peer::{self, PeerCommand, PeerListArgs};
+use crate::args::up::UpOptions;
 use crate::args::{self, Command, CommandLine, OutputArgs, environment};
 use crate::config::UpConfig;
 use crate::config::values::DeviceName;
@@ -25,12 +26,7 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
         Some(Command::Show { words, output: own }) => {
             show(out, args::parse_device("show", &words)?, own.or(output))
         }
-        Some(Command::Up(options)) => {
-            let options = options.over(environment::from_environment()?);
-            let config = UpConfig::new(options)
-                .map_err(|error| Failure::config(&error, |option| format!("up: --{option}")))?;
-            up::run(config, || {})
-        }
+        Some(Command::Up(options)) => up_command(options.over(environment::from_environment()?), out),
         Some(Command::Down { words }) => {
             let dev = args::parse_device("down", &words)?;
             connect("down", dev.as_ref())?.down().map_err(|error| Failure::client("down", &error))
@@ -49,6 +45,24 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
         Some(Command::Completions { shell }) => completions(out, shell),
         Some(Command::Man { dir }) => man(out, dir.as_deref()),
     }
+}
+
+/// Brings up the tunnel that the options ask for, with the Gate's own word where they name its source.
+fn up_command(mut options: UpOptions, out: &mut dyn Write) -> Result<(), Failure> {
+    let config = |options: UpOptions| {
+        UpConfig::new(options).map_err(|error| Failure::config(&error, |option| format!("up: --{option}")))
+    };
+    let rehearsal = options.gate.dry_run == Some(true);
+    // Mistakes of the command line are told before anybody is asked.
+    let mut tunnel = config(options.clone())?;
+    if let Some(source) = options.gate.gate_peers.take() {
+        let (completed, notices) = up::gate::list::complete_from(&source, options)?;
+        tunnel = config(completed)?;
+        tunnel.notices.extend(notices);
+    } else if let Some(request) = up::gate::vpg::Request::of(options) {
+        return if rehearsal { up::rehearse(request, out) } else { up::run_vpg(request, || {}) };
+    }
+    if rehearsal { up::rehearse_config(&tunnel, out) } else { up::run(tunnel, || {}) }
 }
 
 fn show(out: &mut dyn Write, dev: Option<DeviceName>, output: OutputArgs) -> Result<(), Failure> {
@@ -124,12 +138,12 @@ fn peer_command(out: &mut dyn Write, verb: PeerCommand, output: OutputArgs) -> R
             print::peers::write(out, format, &tunnels).map_err(|error| Failure::output(&error))
         }
         PeerCommand::Add(args) => {
-            let (dev, ip) = peer::parse_one("peer add", &args.words)?;
-            let added = connect("peer add", dev.as_ref())?.peer_add(ip);
+            let (dev, peer) = peer::parse_add(&args.words)?;
+            let added = connect("peer add", dev.as_ref())?.peer_add(peer);
             added.map_err(|error| Failure::client("peer add", &error))
         }
         PeerCommand::Del(args) => {
-            let (dev, ip) = peer::parse_one("peer del", &args.words)?;
+            let (dev, ip) = peer::parse_del(&args.words)?;
             let deleted = connect("peer del", dev.as_ref())?.peer_del(ip);
             deleted.map_err(|error| Failure::client("peer del", &error))
         }

@@ -14,14 +14,16 @@ pub(crate) mod values;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use vxgate_codec::{ReservedBits, Vni};
+use vxgate_core::HealthConfig;
 
 use crate::args::up::UpOptions;
 pub(crate) use error::ConfigError;
-use values::{BusyPoll, CpuList, DeviceName, Df, Mtu, SourcePort, Threads, Tos, Ttl};
+use values::{BusyPoll, CpuList, DeviceName, Df, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl};
 
 /// Most peers of one tunnel: the core's default limit of remote VTEPs.
 pub(crate) const MAX_PEERS: usize = 1024;
@@ -45,8 +47,9 @@ pub(crate) struct UpConfig {
     pub(crate) local: Option<IpAddr>,
     /// The interface of the underlay; `None` for the one that routing chooses. Present where a peer is a group.
     pub(crate) underlay: Option<DeviceName>,
-    /// Outer addresses of the peers, no two alike, in the order given; a multicast address is a group to join.
-    pub(crate) peers: Vec<IpAddr>,
+    /// The peers in the order given, no two with the same outer or inner address; a multicast address is a group to join, and
+    /// has no inner one.
+    pub(crate) peers: Vec<PeerSpec>,
     /// The device's addresses, no two alike, no two in overlapping networks of different length.
     pub(crate) addresses: Vec<IpNet>,
     /// The UDP port to receive on and to send to.
@@ -85,6 +88,10 @@ pub(crate) struct UpConfig {
     pub(crate) busy_poll: BusyPoll,
     /// The processors that the threads are pinned to in turn; `None` for wherever the system puts them.
     pub(crate) affinity: Option<CpuList>,
+    /// How peers are probed; `None` for not at all.
+    pub(crate) health: Option<HealthConfig>,
+    /// The program that is told of a peer that goes down or comes back.
+    pub(crate) on_event: Option<PathBuf>,
     /// What the operator should know and is no error, a sentence each: for `up` to log at its start.
     pub(crate) notices: Vec<String>,
 }
@@ -116,7 +123,14 @@ impl fmt::Display for Family {
 impl UpConfig {
     /// Fills in the defaults and checks the rules between values.
     pub(crate) fn new(options: UpOptions) -> Result<UpConfig, ConfigError> {
+        if options.gate.gate_peers.is_some() && options.gate.vpg_id.is_some() {
+            return Err(ConfigError::TwoGates);
+        }
+        if let Some(option) = options.gate.needs_vpg().filter(|_| options.gate.vpg_id.is_none()) {
+            return Err(ConfigError::NeedsVpg { option });
+        }
         let port = options.port.unwrap_or(vxgate_gate::GATE_PORT);
+        let health = HealthConfig::default();
         let mut notices = Vec::new();
         let config = UpConfig {
             dev: match options.dev {
@@ -147,13 +161,25 @@ impl UpConfig {
             threads: options.threads.unwrap_or(Threads::Two),
             busy_poll: options.busy_poll.unwrap_or(BusyPoll::Auto),
             affinity: options.affinity,
+            health: match options.health {
+                Some(false) => None,
+                Some(true) | None => Some(HealthConfig {
+                    interval: options.probe_interval.unwrap_or(health.interval),
+                    retry: options.probe_retry.unwrap_or(health.retry),
+                    misses: options.probe_misses.unwrap_or(health.misses),
+                    hold_down: options.hold_down.unwrap_or(health.hold_down),
+                }),
+            },
+            on_event: options.on_event,
             notices: Vec::new(),
         };
         config.check_underlay()?;
         config.check_peers()?;
+        config.check_inner(&mut notices)?;
         config.check_addresses()?;
         config.check_accept_from()?;
         config.check_workers()?;
+        config.check_health()?;
         if config.peers.is_empty() {
             notices.push(format!(
                 "no --peer: frames go nowhere until `vxgate peer add IP dev {}` adds one",
@@ -184,7 +210,7 @@ impl UpConfig {
             return Err(ConfigError::TooManyPeers { count: self.peers.len() });
         }
         let mut seen = BTreeSet::new();
-        for &peer in &self.peers {
+        for peer in self.outer_peers() {
             if !seen.insert(peer) {
                 return Err(ConfigError::PeerTwice { peer });
             }
@@ -204,12 +230,47 @@ impl UpConfig {
         Ok(())
     }
 
+    /// What health probes ask for.
+    fn check_inner(&self, notices: &mut Vec<String>) -> Result<(), ConfigError> {
+        let mut seen = BTreeSet::new();
+        for peer in &self.peers {
+            let Some(inner) = peer.inner else { continue };
+            let unusable = |why| Err(ConfigError::InnerUnusable { inner, why });
+            if peer.outer.is_multicast() {
+                return Err(ConfigError::GroupHasInner { peer: peer.outer, inner });
+            }
+            if let Some(why) = unusable_probed(inner) {
+                return unusable(why);
+            }
+            if self.addresses.iter().any(|address| address.addr() == inner) {
+                return unusable("is an address of this host's own device");
+            }
+            if self.local == Some(inner) || self.outer_peers().any(|outer| outer == inner) {
+                return unusable("is an outer address too");
+            }
+            if !seen.insert(inner) {
+                return unusable("is given to two peers");
+            }
+            if !self.addresses.is_empty() && !self.addresses.iter().any(|address| address.contains(&inner)) {
+                notices.push(format!(
+                    "--peer {peer}: {inner} lies in no network of --address, so that the peer may not answer health probes"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The outer addresses of the peers, groups included.
+    pub(crate) fn outer_peers(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.peers.iter().map(|peer| peer.outer)
+    }
+
     fn check_addresses(&self) -> Result<(), ConfigError> {
         for (index, &address) in self.addresses.iter().enumerate() {
             if let Some(why) = unusable_inner(address) {
                 return Err(ConfigError::AddressUnusable { address, why });
             }
-            if self.local == Some(address.addr()) || self.peers.contains(&address.addr()) {
+            if self.local == Some(address.addr()) || self.outer_peers().any(|peer| peer == address.addr()) {
                 return Err(ConfigError::AddressIsOuter { address });
             }
             for &other in &self.addresses[..index] {
@@ -238,6 +299,15 @@ impl UpConfig {
         }
     }
 
+    fn check_health(&self) -> Result<(), ConfigError> {
+        match self.health {
+            Some(HealthConfig { interval, retry, .. }) if retry > interval => {
+                Err(ConfigError::RetryAboveInterval { retry, interval })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn check_accept_from(&self) -> Result<(), ConfigError> {
         match self.accept_from.iter().find(|network| network.addr() != network.network()) {
             Some(&network) => Err(ConfigError::HostBits { option: "accept-from", network }),
@@ -247,9 +317,10 @@ impl UpConfig {
 }
 
 /// The one family of all outer addresses; IPv4 where none says.
-fn family(local: Option<IpAddr>, peers: &[IpAddr], accept_from: &[IpNet]) -> Result<Family, ConfigError> {
+fn family(local: Option<IpAddr>, peers: &[PeerSpec], accept_from: &[IpNet]) -> Result<Family, ConfigError> {
     let outer = local.iter().map(|ip| ("local", ip.to_string(), Family::of(*ip)));
-    let outer = outer.chain(peers.iter().map(|ip| ("peer", ip.to_string(), Family::of(*ip))));
+    let outer =
+        outer.chain(peers.iter().map(|peer| ("peer", peer.outer.to_string(), Family::of(peer.outer))));
     let mut outer =
         outer.chain(accept_from.iter().map(|net| ("accept-from", net.to_string(), Family::of(net.addr()))));
     let Some(first) = outer.next() else { return Ok(Family::V4) };
@@ -311,6 +382,14 @@ fn unusable_outer(ip: IpAddr) -> Option<&'static str> {
         IpAddr::V4(ip) if ip.is_broadcast() => Some("is the broadcast address"),
         IpAddr::V4(_) | IpAddr::V6(_) => None,
     }
+}
+
+/// Why no peer has this inner address.
+pub(crate) fn unusable_probed(inner: IpAddr) -> Option<&'static str> {
+    if inner.is_multicast() || inner.is_loopback() {
+        return Some("is no address of another host in the segment");
+    }
+    unusable_outer(inner)
 }
 
 /// Why a device cannot have this address.

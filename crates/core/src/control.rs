@@ -11,8 +11,8 @@ use crate::fdb::{Entry, Fdb, Full, Kind};
 use crate::flood::List;
 use crate::peers::{Peers, Reference, TooMany};
 use crate::{
-    EntryState, EntryView, FlushFilter, PageCursor, PeerCounts, PeerId, Remote, Segment, SegmentConfig,
-    Timestamp,
+    EntryState, EntryView, FlushFilter, PageCursor, PeerCounts, PeerHealth, PeerId, Remote, Segment,
+    SegmentConfig, Timestamp,
 };
 
 /// Why control refused a change; nothing was changed.
@@ -75,6 +75,8 @@ pub struct PeerView {
     pub macs: usize,
     /// What went to it and came from it.
     pub counts: PeerCounts,
+    /// Whether it lives.
+    pub health: PeerHealth,
 }
 
 /// Control. Every change takes effect for the next frame, save that of a list: see [`Segment::poll_flood`].
@@ -115,6 +117,7 @@ impl Segment {
             configured: known.peer,
             macs: known.macs as usize,
             counts: counters.peer(id),
+            health: self.health.view(known.remote.addr),
         })
     }
 
@@ -229,7 +232,7 @@ impl Segment {
         in_table + in_lists
     }
 
-    fn flush_table(&mut self, filter: &FlushFilter) -> usize {
+    pub(crate) fn flush_table(&mut self, filter: &FlushFilter) -> usize {
         let SegmentConfig { port, vni, .. } = self.config;
         let fits = |peers: &Peers, entry: &Entry| {
             filter.states.contains(entry.kind.state)
@@ -352,6 +355,9 @@ impl Segment {
         }
         let peer = self.hold(remote, Reference::list(mac))?;
         self.lists.add(mac, peer, state, now.seconds_up());
+        if mac.is_zero() {
+            self.health.add_peer(remote.addr.to_canonical(), self.config.hash_key);
+        }
         self.note_entries();
         Ok(peer)
     }

@@ -11,7 +11,8 @@
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{DropReason, PeerId, Timestamp};
+use crate::own::{OwnOverlaySide, OwnUnderlaySide};
+use crate::{AnswerRefusal, DropReason, OwnCounts, PeerId, Timestamp};
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -36,19 +37,19 @@ impl Counter {
 }
 
 #[derive(Debug, Default)]
-struct Flow {
+pub(crate) struct Flow {
     frames: Counter,
     octets: Counter,
 }
 
 impl Flow {
     #[inline]
-    fn add(&self, frames: u64, octets: u64) {
+    pub(crate) fn add(&self, frames: u64, octets: u64) {
         self.frames.add(frames);
         self.octets.add(octets);
     }
 
-    fn load(&self) -> FlowCounts {
+    pub(crate) fn load(&self) -> FlowCounts {
         FlowCounts { frames: self.frames.load(), octets: self.octets.load() }
     }
 }
@@ -77,6 +78,7 @@ struct OverlaySide {
     flood_copies: Counter,
     sent: Flow,
     drops: Drops,
+    own: OwnOverlaySide,
 }
 
 /// What the underlay-to-overlay thread writes.
@@ -87,6 +89,8 @@ struct UnderlaySide {
     delivered: Flow,
     drops: Drops,
     table: TableCounters,
+    own: OwnUnderlaySide,
+    health: HealthCounters,
 }
 
 /// What the segment counts of its table.
@@ -100,6 +104,24 @@ pub(crate) struct TableCounters {
     pub(crate) refused_peers: Counter,
     pub(crate) events_lost: Counter,
     pub(crate) sightings_deferred: Counter,
+}
+
+/// What the segment counts of its peers' health.
+#[derive(Debug, Default)]
+pub(crate) struct HealthCounters {
+    pub(crate) probes: Counter,
+    pub(crate) answers: Counter,
+    refused: [Counter; AnswerRefusal::COUNT],
+    pub(crate) hints: Counter,
+    pub(crate) transmits_lost: Counter,
+}
+
+impl HealthCounters {
+    pub(crate) fn refuse(&self, reason: AnswerRefusal) {
+        if let Some(counter) = self.refused.get(reason.index()) {
+            counter.add(1);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -169,6 +191,31 @@ impl Counters {
         self.underlay.drops.add(reason, 1);
     }
 
+    /// Counts a frame of our own that the underlay has taken. Overlay-to-underlay thread only.
+    pub fn count_own_sent(&self, frames: u64, octets: u64) {
+        self.overlay.own.sent.add(frames, octets);
+    }
+
+    /// Counts frames of our own that the underlay refused. Overlay-to-underlay thread only.
+    pub fn count_own_unsent(&self, frames: u64) {
+        self.overlay.own.unsent.add(frames);
+    }
+
+    /// Counts an answer to the host that found no room on its way to the port. Overlay-to-underlay thread only.
+    pub fn count_unanswered(&self) {
+        self.overlay.own.unanswered.add(1);
+    }
+
+    /// Counts answers to the host that the port has taken. Underlay-to-overlay thread only.
+    pub fn count_answered(&self, frames: u64, octets: u64) {
+        self.underlay.own.answered.add(frames, octets);
+    }
+
+    /// Counts answers to the host that the port refused. Underlay-to-overlay thread only.
+    pub fn count_undelivered(&self, frames: u64) {
+        self.underlay.own.undelivered.add(frames);
+    }
+
     /// All totals.
     #[must_use]
     pub fn snapshot(&self) -> Counts {
@@ -190,6 +237,12 @@ impl Counters {
             refused_peers: underlay.table.refused_peers.load(),
             events_lost: underlay.table.events_lost.load(),
             sightings_deferred: underlay.table.sightings_deferred.load(),
+            own: overlay.own.load(&underlay.own),
+            probes: underlay.health.probes.load(),
+            probe_answers: underlay.health.answers.load(),
+            answers_refused: underlay.health.refused.each_ref().map(Counter::load),
+            unreachable_hints: underlay.health.hints.load(),
+            transmits_lost: underlay.health.transmits_lost.load(),
         }
     }
 
@@ -199,11 +252,7 @@ impl Counters {
         let (Some(sent), Some(side)) = (self.sent.get(peer.index()), self.delivered.get(peer.index())) else {
             return PeerCounts::default();
         };
-        PeerCounts {
-            rx: side.delivered.load(),
-            tx: sent.load(),
-            last_heard: side.heard.load().checked_sub(1).map(Timestamp::from_nanos),
-        }
+        PeerCounts { rx: side.delivered.load(), tx: sent.load(), last_heard: self.last_heard(peer) }
     }
 
     /// By the core, overlay-to-underlay thread.
@@ -238,6 +287,16 @@ impl Counters {
         &self.underlay.table
     }
 
+    /// By the core, underlay-to-overlay thread.
+    pub(crate) fn health(&self) -> &HealthCounters {
+        &self.underlay.health
+    }
+
+    /// When anything last came from this remote.
+    pub(crate) fn last_heard(&self, peer: PeerId) -> Option<Timestamp> {
+        self.delivered.get(peer.index())?.heard.load().checked_sub(1).map(Timestamp::from_nanos)
+    }
+
     /// By the core, underlay-to-overlay thread, when a number goes to another remote. The one place where a counter of the
     /// other thread is written: what that thread still sends to the remote before is lost or counted for the new one.
     pub(crate) fn reset_peer(&self, peer: PeerId) {
@@ -258,6 +317,12 @@ pub struct FlowCounts {
     pub frames: u64,
     /// Octets of these frames, outer headers not included.
     pub octets: u64,
+}
+
+impl FlowCounts {
+    pub(crate) fn add(self, other: FlowCounts) -> FlowCounts {
+        FlowCounts { frames: self.frames + other.frames, octets: self.octets + other.octets }
+    }
 }
 
 /// All totals of a segment, as read at one moment.
@@ -299,6 +364,18 @@ pub struct Counts {
     /// Frames delivered whose source was not learned for now, because the thread that learns had too much to do; the next frame
     /// tries again. Of several workers only.
     pub sightings_deferred: u64,
+    /// Frames of our own, which no other field counts.
+    pub own: OwnCounts,
+    /// Probes made, one for each time that a peer was asked.
+    pub probes: u64,
+    /// Answers to them.
+    pub probe_answers: u64,
+    /// What looked like an answer and was none, by [`AnswerRefusal::index`].
+    pub answers_refused: [u64; AnswerRefusal::COUNT],
+    /// ICMP errors of the underlay about peers.
+    pub unreachable_hints: u64,
+    /// Frames of our own that nobody took in time.
+    pub transmits_lost: u64,
 }
 
 impl Counts {

@@ -15,10 +15,12 @@ pub mod api;
 pub mod init;
 pub mod netmask;
 pub mod peers;
+pub mod setup;
 
 pub use init::{InitArguments, InitError};
 pub use netmask::{InvalidNetmask, Netmask};
 pub use peers::{GatePeer, PeersError};
+pub use setup::{Own, Setup, SetupError, VpgPeer};
 
 /// The VNI of a Gate, 10: fixed in the script of 2016, and what the API's `open` takes for `vxlanId` by default.
 pub const GATE_VNI: Vni = match Vni::new(10) {

@@ -15,7 +15,13 @@ mod control;
 #[cfg(test)]
 mod ends;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod figures;
+#[cfg(test)]
+mod gate_api;
+#[cfg(test)]
+mod gate_peers;
 #[cfg(test)]
 mod ground;
 #[cfg(test)]

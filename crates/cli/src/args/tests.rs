@@ -62,7 +62,7 @@ fn the_examples_of_the_help_parse() {
         for line in examples.lines().take_while(|line| line.starts_with("  ")) {
             assert!(line.len() <= 100, "{line}: it would be wrapped");
             let Some(start) = line.find("vxgate ") else { continue };
-            let end = line.find(['|', '>', '&', ')']).unwrap_or(line.len());
+            let end = line[start..].find(['|', '>', '&', ')']).map_or(line.len(), |end| start + end);
             if line.contains("ln -s") {
                 continue;
             }
@@ -78,8 +78,11 @@ fn the_examples_of_the_help_parse() {
                     FdbCommand::Del(args) => drop(fdb::parse_del(&args.words).expect(line)),
                     FdbCommand::Flush(args) => drop(fdb::parse_flush(&args.words).expect(line)),
                 },
-                Some(Command::Peer { verb: Some(PeerCommand::Add(args) | PeerCommand::Del(args)) }) => {
-                    drop(peer::parse_one("peer add", &args.words).expect(line));
+                Some(Command::Peer { verb: Some(PeerCommand::Add(args)) }) => {
+                    peer::parse_add(&args.words).expect(line);
+                }
+                Some(Command::Peer { verb: Some(PeerCommand::Del(args)) }) => {
+                    drop(peer::parse_del(&args.words).expect(line));
                 }
                 Some(Command::Up(options)) => drop(crate::config::UpConfig::new(*options).expect(line)),
                 Some(Command::Init(args)) => {

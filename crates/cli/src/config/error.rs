@@ -1,6 +1,7 @@
 //! The rules between options, one variant each.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
 use thiserror::Error;
@@ -38,6 +39,10 @@ pub(crate) enum ConfigError {
     PeerNeedsUnderlay { peer: IpAddr },
     #[error("{peer} is a multicast group whose members are not known, so what to accept must be said")]
     GroupNeedsAcceptFrom { peer: IpAddr },
+    #[error("{peer} is a multicast group, so that the inner address {inner} is none of one host")]
+    GroupHasInner { peer: IpAddr, inner: IpAddr },
+    #[error("the inner address {inner} {why}; a peer's own address in the segment stands behind its =")]
+    InnerUnusable { inner: IpAddr, why: &'static str },
     #[error("{address} {why}")]
     AddressUnusable { address: IpNet, why: &'static str },
     #[error("{address} is an outer address too; the tunnel's inside has addresses of its own")]
@@ -54,8 +59,14 @@ pub(crate) enum ConfigError {
     HostBits { option: &'static str, network: IpNet },
     #[error("{workers} workers need as many source ports, and the range has {ports}")]
     FewerPortsThanWorkers { ports: usize, workers: u16 },
+    #[error("{} ms are longer than --probe-interval, which is {} ms", retry.as_millis(), interval.as_millis())]
+    RetryAboveInterval { retry: Duration, interval: Duration },
     #[error("{network} is given twice")]
     RouteTwice { network: IpNet },
+    #[error("a tunnel sets itself up from one source, and --gate-peers is one already")]
+    TwoGates,
+    #[error("it is about the API, which only --vpg-id asks")]
+    NeedsVpg { option: &'static str },
 }
 
 fn scope(ip: IpAddr) -> &'static str {
@@ -73,13 +84,18 @@ impl ConfigError {
             | Self::PeerIsLocal { .. }
             | Self::PeerUnusable { .. }
             | Self::PeerNeedsUnderlay { .. }
-            | Self::GroupNeedsAcceptFrom { .. } => "peer",
+            | Self::GroupNeedsAcceptFrom { .. }
+            | Self::GroupHasInner { .. }
+            | Self::InnerUnusable { .. } => "peer",
             Self::AddressUnusable { .. }
             | Self::AddressIsOuter { .. }
             | Self::AddressTwice { .. }
             | Self::AddressOverlap { .. } => "address",
             Self::MtuBelowIpv6 { .. } => "mtu",
             Self::RouteTwice { .. } => "route",
+            Self::RetryAboveInterval { .. } => "probe-retry",
+            Self::TwoGates => "vpg-id",
+            Self::NeedsVpg { option } => option,
             Self::FewerPortsThanWorkers { .. } => "workers",
             Self::MixedFamilies { option, .. } | Self::HostBits { option, .. } => option,
         }
@@ -102,7 +118,14 @@ impl ConfigError {
                 Some("widen --source-port hash:LOW-HIGH, or ask for fewer workers".to_owned())
             }
             Self::HostBits { option, network } => Some(format!("write --{option} {}", network.trunc())),
+            Self::RetryAboveInterval { interval, .. } => {
+                Some(format!("write --probe-retry {}, or less", interval.as_millis()))
+            }
+            Self::TwoGates => Some("leave one of the two out".to_owned()),
+            Self::NeedsVpg { .. } => Some("add --vpg-id ID, which `soracom vpg list` shows".to_owned()),
+            Self::GroupHasInner { peer, .. } => Some(format!("write --peer {peer}")),
             Self::UnderlayIsDevice { .. }
+            | Self::InnerUnusable { .. }
             | Self::LocalUnusable { .. }
             | Self::TooManyPeers { .. }
             | Self::PeerTwice { .. }

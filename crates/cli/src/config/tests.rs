@@ -29,6 +29,18 @@ fn nothing_said_is_a_gate_tunnel_without_peers() {
 }
 
 #[test]
+fn health_is_on_with_the_cores_defaults_unless_it_is_off() {
+    assert_eq!(config("").unwrap().health, Some(HealthConfig::default()));
+    assert_eq!(config("--health off --probe-misses 3").unwrap().health, None);
+    let line = "--probe-interval 1000 --probe-retry 200 --probe-misses 3 --hold-down 0 --on-event /bin/true";
+    let set = config(line).unwrap();
+    let [interval, retry] = [1000, 200].map(Duration::from_millis);
+    assert_eq!(set.health, Some(HealthConfig { interval, retry, misses: 3, hold_down: Duration::ZERO }));
+    assert_eq!(set.health.map(HealthConfig::clamped), set.health, "what is allowed here is allowed there");
+    assert_eq!(set.on_event.as_deref(), Some(std::path::Path::new("/bin/true")));
+}
+
+#[test]
 fn the_source_port_follows_the_port() {
     assert_eq!(config("--port 8472").unwrap().source_port, SourcePort::Fixed(8472));
     assert_eq!(config("--port 8472 --source-port 4789").unwrap().source_port, SourcePort::Fixed(4789));
@@ -51,6 +63,8 @@ fn what_may_stand_together_does() {
         "--peer 239.1.1.1 --underlay eth0 --accept-from 0.0.0.0/0",
         "--peer fe80::1 --underlay eth0",
         "--peer 127.0.0.1",
+        "--peer 100.64.158.4=10.192.158.4 --peer 100.64.158.132 --address 10.225.194.171/9",
+        "--peer 2001:db8::1=10.0.0.1",
         "--route 0.0.0.0/0 --route 192.0.2.1 --accept-from 10.0.0.0/8 --accept-from 10.0.0.0/8",
     ] {
         config(line).expect(line);
@@ -64,6 +78,17 @@ fn a_route_that_an_address_implies_is_left_out_with_a_notice() {
             .unwrap();
     assert_eq!(config.routes, ["10.0.0.0/16".parse().unwrap()]);
     assert_eq!(config.notices, ["--route 10.128.0.0/9 is what --address 10.225.194.171/9 routes already"]);
+}
+
+#[test]
+fn an_inner_address_that_no_own_network_holds_is_a_notice() {
+    let notices = |line: &str| config(line).unwrap().notices;
+    let line = "--peer 10.0.0.1=10.192.158.4 --address 10.225.194.171/9";
+    assert_eq!(notices(line), Vec::<String>::new());
+    let [notice] = &notices("--peer 10.0.0.1=172.16.0.4 --address 10.225.194.171/9")[..] else {
+        panic!("one notice")
+    };
+    assert!(notice.contains("172.16.0.4 lies in no network of --address"), "{notice}");
 }
 
 #[test]
@@ -85,6 +110,14 @@ fn each_rule_names_the_option_and_says_why() {
         ("--peer ff05::1", "peer", "multicast group, so the interface must be named"),
         ("--peer fe80::1", "peer", "link-local address, so the interface must be named"),
         ("--peer 239.1.1.1 --underlay eth0", "peer", "members are not known"),
+        ("--peer 239.1.1.1=10.0.0.2 --underlay eth0 --accept-from 0.0.0.0/0", "peer", "none of one host"),
+        ("--peer 10.0.0.1=0.0.0.0", "peer", "0.0.0.0 is the unspecified address"),
+        ("--peer 10.0.0.1=239.1.1.1", "peer", "no address of another host"),
+        ("--peer 10.0.0.1=127.0.0.1", "peer", "no address of another host"),
+        ("--peer 10.0.0.1=10.1.0.1 --address 10.1.0.1/16", "peer", "this host's own device"),
+        ("--peer 10.0.0.1=10.0.0.1", "peer", "an outer address too"),
+        ("--peer 10.0.0.1=10.0.0.9 --local 10.0.0.9", "peer", "an outer address too"),
+        ("--peer 10.0.0.1=10.1.0.1 --peer 10.0.0.2=10.1.0.1", "peer", "given to two peers"),
         ("--address 10.0.0.1/8 --address 10.0.0.1/8", "address", "the same address"),
         ("--address 10.0.0.1/8 --address 10.0.0.1/16", "address", "the same address"),
         ("--address 10.0.0.1/8 --address 10.1.0.1/16", "address", "10.1.0.1/16 and 10.0.0.1/8 overlap"),
@@ -102,7 +135,11 @@ fn each_rule_names_the_option_and_says_why() {
         ("--route 10.0.0.1/8", "route", "the network is 10.0.0.0/8"),
         ("--accept-from 10.0.0.1/8", "accept-from", "the network is 10.0.0.0/8"),
         ("--route 10.0.0.0/8 --route 10.0.0.0/8", "route", "given twice"),
+        ("--probe-interval 30", "probe-retry", "40 ms are longer than --probe-interval, which is 30 ms"),
         ("--workers 3 --source-port hash:50000-50001", "workers", "the range has 2"),
+        ("--gate-peers - --vpg-id 1", "vpg-id", "sets itself up from one source"),
+        ("--open-gate", "open-gate", "which only --vpg-id asks"),
+        ("--gate-peers - --coverage g", "coverage", "which only --vpg-id asks"),
     ] {
         let error = refusal(line);
         assert_eq!(error.option(), option, "{line}");
@@ -119,6 +156,7 @@ fn hints_give_the_words_to_write() {
         ("--route 10.0.0.1/8", "write --route 10.0.0.0/8"),
         ("--peer 2001:db8::1 --accept-from 0.0.0.0/0", "--accept-from ::/0"),
         ("--peer 2001:db8::1 --peer 10.0.0.1", "second tunnel"),
+        ("--probe-interval 30", "--probe-retry 30"),
         ("--workers 16 --source-port hash:50000-50001", "fewer workers"),
     ] {
         let hint = refusal(line).hint().expect(line);

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use thiserror::Error;
 use vxgate_codec::flow;
+use vxgate_core::HealthConfig;
 
 /// A text that an option does not take. Shows what the option takes.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -52,6 +54,42 @@ impl FromStr for DeviceName {
             ));
         }
         Ok(DeviceName(text.to_owned()))
+    }
+}
+
+/// A peer: where it is, and which of the segment's addresses it has, if that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PeerSpec {
+    /// Its outer address, or a multicast group.
+    pub(crate) outer: IpAddr,
+    /// Its inner address: what a health probe asks for.
+    pub(crate) inner: Option<IpAddr>,
+}
+
+impl From<IpAddr> for PeerSpec {
+    fn from(outer: IpAddr) -> PeerSpec {
+        PeerSpec { outer, inner: None }
+    }
+}
+
+impl fmt::Display for PeerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.inner {
+            Some(inner) => write!(f, "{}={inner}", self.outer),
+            None => write!(f, "{}", self.outer),
+        }
+    }
+}
+
+impl FromStr for PeerSpec {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<PeerSpec, NotAllowed> {
+        let Some((outer, inner)) = text.split_once('=') else { return ip(text).map(PeerSpec::from) };
+        let wrong = not_allowed(
+            "an IPv4 or IPv6 address, and behind = the peer's inner address, as in 100.64.158.4=10.192.158.4",
+        );
+        Ok(PeerSpec { outer: ip(outer).map_err(|_| wrong)?, inner: Some(ip(inner).map_err(|_| wrong)?) })
     }
 }
 
@@ -384,6 +422,44 @@ pub(crate) fn ageing(text: &str) -> Result<Duration, NotAllowed> {
         .ok_or(not_allowed("a number of seconds from 1 to 1000000, or 0 for never"))
 }
 
+/// A span in whole milliseconds within these bounds.
+fn millis(text: &str, bounds: RangeInclusive<Duration>) -> Option<Duration> {
+    decimal(text).map(Duration::from_millis).filter(|span| bounds.contains(span))
+}
+
+/// How long after an answered probe the next one is sent.
+pub(crate) fn probe_interval(text: &str) -> Result<Duration, NotAllowed> {
+    millis(text, HealthConfig::MIN_INTERVAL..=HealthConfig::MAX_INTERVAL)
+        .ok_or(not_allowed("a number of milliseconds from 10 to 60000"))
+}
+
+/// How long an answer is waited for at least.
+pub(crate) fn probe_retry(text: &str) -> Result<Duration, NotAllowed> {
+    millis(text, HealthConfig::MIN_RETRY..=HealthConfig::MAX_INTERVAL)
+        .ok_or(not_allowed("a number of milliseconds from 5 to 60000"))
+}
+
+/// How many probes in a row go unanswered before a peer is down.
+pub(crate) fn probe_misses(text: &str) -> Result<u32, NotAllowed> {
+    decimal(text)
+        .filter(|misses| (HealthConfig::MIN_MISSES..=HealthConfig::MAX_MISSES).contains(misses))
+        .ok_or(not_allowed("a number of probes from 2 to 100"))
+}
+
+/// For how long a peer that is back is watched first.
+pub(crate) fn hold_down(text: &str) -> Result<Duration, NotAllowed> {
+    millis(text, Duration::ZERO..=HealthConfig::MAX_HOLD_DOWN)
+        .ok_or(not_allowed("a number of milliseconds from 0 to 60000"))
+}
+
+/// A program to run.
+pub(crate) fn program(text: &str) -> Result<PathBuf, NotAllowed> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(not_allowed("the path of a program, or its name if it is in PATH; it gets no arguments"));
+    }
+    Ok(text.into())
+}
+
 /// The most workers: each is two threads, and a tunnel with more of them than processors is slower.
 const MAX_WORKERS: u16 = 16;
 
@@ -443,6 +519,23 @@ mod tests {
         refused(
             str::parse::<DeviceName>,
             &["", ".", "..", "sixteen-octets-x", "a/b", "a b", "a\tb", "a:b", "vx%d", "a\0b", "ééééééééé"],
+        );
+    }
+
+    #[test]
+    fn a_peer_is_its_outer_address_and_may_name_its_inner_one() {
+        let outer = "100.64.158.4".parse().unwrap();
+        for (text, inner) in
+            [("100.64.158.4", None), ("100.64.158.4=10.192.158.4", Some("10.192.158.4".parse().unwrap()))]
+        {
+            assert_eq!(text.parse(), Ok(PeerSpec { outer, inner }));
+            assert_eq!(PeerSpec { outer, inner }.to_string(), text);
+        }
+        let mapped: PeerSpec = "2001:db8::1=::ffff:10.0.0.1".parse().unwrap();
+        assert_eq!(mapped.inner, Some("10.0.0.1".parse().unwrap()));
+        refused(
+            str::parse::<PeerSpec>,
+            &["", "=", "10.0.0.1=", "=10.0.0.1", "10.0.0.1=host", "10.0.0.1=1.1.1.1=2.2.2.2"],
         );
     }
 

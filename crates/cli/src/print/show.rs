@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::style::Style;
 use super::units::{Ago, Count, Millis, Octets, Seconds};
 use super::{Format, JsonList};
-use crate::control::protocol::{PeerState, PeerStatus, Sizes, TunnelStatus};
+use crate::control::protocol::{Health, PeerState, PeerStatus, Sizes, TunnelStatus};
 
 /// Writes these tunnels; as JSON, a list with one object for each.
 pub(crate) fn write(out: &mut dyn Write, format: Format, tunnels: &[TunnelStatus]) -> io::Result<()> {
@@ -51,6 +51,32 @@ fn tunnel_block(out: &mut dyn Write, style: Style, tunnel: &TunnelStatus) -> io:
     line(out, "fdb", format_args!("{} of {} entries", tunnel.fdb.entries, tunnel.fdb.limit))?;
     traffic(out, "received", tunnel.rx.frames, tunnel.rx.octets)?;
     traffic(out, "sent", tunnel.tx.frames, tunnel.tx.octets)?;
+    let own = &tunnel.own;
+    line(out, "own", format_args!("{} to peers, {}", Count(own.tx_frames, "frame"), Octets(own.tx_octets)))?;
+    let reports = [
+        ("unreachable", tunnel.reports.unreachable),
+        ("too-big", tunnel.reports.too_big),
+        ("ignored", tunnel.reports.ignored),
+    ];
+    let reports = reports.iter().filter(|(_, count)| *count > 0);
+    line(out, "reports", names(reports.map(|(what, count)| format!("{count} {what}"))))?;
+    match &tunnel.health {
+        None => line(out, "health", NONE)?,
+        Some(health) => {
+            let Health { interval_ms, retry_ms, misses, hold_down_ms, probes, answers, refused } = health;
+            line(
+                out,
+                "health",
+                format_args!(
+                    "a probe each {interval_ms} ms, again after {retry_ms} ms, down after {misses} misses, back after \
+                     {hold_down_ms} ms"
+                ),
+            )?;
+            let refused = refused.iter().map(|(why, count)| format!(", {count} {why}"));
+            let refused: String = refused.collect();
+            line(out, "probes", format_args!("{probes} sent, {answers} answered{refused}"))?;
+        }
+    }
     let drops = tunnel.drops.iter().filter(|(_, count)| **count > 0);
     let drops = names(drops.map(|(reason, count)| format!("{count} {reason}")));
     if drops == NONE { line(out, "drops", drops) } else { line(out, "drops", style.bad(drops)) }
@@ -73,7 +99,15 @@ fn sizes(out: &mut dyn Write, sizes: &Sizes) -> io::Result<()> {
 
 fn peer_block(out: &mut dyn Write, style: Style, peer: &PeerStatus) -> io::Result<()> {
     writeln!(out, "{}: {}", style.name("peer"), style.name(peer.ip))?;
+    match peer.inner {
+        Some(inner) => line(out, "inner", inner)?,
+        None => line(out, "inner", UNKNOWN)?,
+    }
     let state = peer.state.name();
+    let state = match peer.state_for_s {
+        Some(seconds) => format!("{state} for {}", Seconds(seconds)),
+        None => state.to_owned(),
+    };
     line(
         out,
         "state",
