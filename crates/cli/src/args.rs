@@ -6,6 +6,7 @@
 pub(crate) mod bench;
 pub(crate) mod environment;
 pub(crate) mod fdb;
+pub(crate) mod gate;
 pub(crate) mod migrate;
 pub(crate) mod peer;
 pub(crate) mod up;
@@ -20,6 +21,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use self::bench::{Against, BenchArgs};
 use self::environment::VARIABLES;
 use self::fdb::FdbCommand;
+use self::gate::GateCommand;
 use self::migrate::MigrateArgs;
 use self::peer::PeerCommand;
 use self::up::UpOptions;
@@ -155,6 +157,12 @@ Examples:
     Peer {
         #[command(subcommand)]
         verb: Option<PeerCommand>,
+    },
+    /// Ask SORACOM's API about a Gate, register hosts at it, open and close it
+    #[command(after_help = gate::HELP)]
+    Gate {
+        #[command(subcommand)]
+        verb: Option<GateCommand>,
     },
     /// Show a whole Gate on this machine: no root, no cloud
     #[command(

@@ -17,7 +17,7 @@ use crate::control::runtime_dir::RuntimeDir;
 use crate::failure::Failure;
 use crate::print::fdb::FdbPrinter;
 use crate::print::{self, Format, Style};
-use crate::{bench, init, lab, migrate, up};
+use crate::{bench, gate, init, lab, migrate, up};
 
 /// Does what the command line asks for.
 pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure> {
@@ -41,6 +41,7 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
         Some(Command::Peer { verb }) => {
             peer_command(out, verb.unwrap_or(PeerCommand::List(PeerListArgs::default())), output)
         }
+        Some(Command::Gate { verb }) => gate::run(verb, output, out),
         Some(Command::Lab(args)) => lab::run(&args, out),
         Some(Command::Bench(args)) => bench::run(&args, out),
         Some(Command::Completions { shell }) => completions(out, shell),
@@ -183,7 +184,8 @@ fn connect_to_list(
     Err(Failure::client(what, &ClientError::NoTunnel))
 }
 
-fn format(output: OutputArgs) -> Format {
+/// How a listing comes out by these flags.
+pub(crate) fn format(output: OutputArgs) -> Format {
     match output {
         OutputArgs { json: false, .. } => Format::Text(Style::of_stdout()),
         OutputArgs { json: true, pretty: false } => Format::Json,

@@ -22,7 +22,7 @@ use super::settings::ClientConfig;
 use super::transport::{self, Answer, Request};
 use super::vpg::Vpg;
 use super::vpg_id::VpgId;
-use crate::peers::{self, GatePeer};
+use crate::peers::{self, GatePeer, own_entry};
 
 /// How long a token serves: a day, the API's default, less an hour for clocks that run fast.
 const TOKEN_LIFE: Duration = Duration::from_secs(23 * 3600);
@@ -165,7 +165,7 @@ impl Client {
         // It may have been registered before, or by an attempt whose answer was lost.
         self.unless_done(error, || {
             let peers = self.peers(vpg)?;
-            Ok(peers::own_entry(&peers, outer).filter(|peer| asked(peer)).cloned())
+            Ok(own_entry(&peers, outer).filter(|peer| asked(peer)).cloned())
         })
     }
 
@@ -173,7 +173,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Why there is no answer; [`ApiError::NotFound`] where no host of this outer address is registered.
+    /// Why there is no answer; [`ApiError::NotRegistered`] where no host of this outer address is.
     pub fn unregister(&self, vpg: &VpgId, outer: IpAddr) -> Result<(), ApiError> {
         let call = Call {
             does: "unregister the Gate peer",
@@ -182,14 +182,18 @@ impl Client {
             json: None,
         };
         let mut tries = self.tries();
-        match self.call(&call, &mut tries) {
-            Ok(_) => Ok(()),
+        let error = match self.call(&call, &mut tries) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        // 404 stands for the host and for the VPG.
+        let gone = matches!(error, ApiError::NotFound { .. })
+            && self.peers(vpg).is_ok_and(|peers| own_entry(&peers, outer).is_none());
+        match gone {
             // An attempt whose answer was lost has done it.
-            Err(error @ ApiError::NotFound { .. }) if tries.sent > 1 => match self.peers(vpg) {
-                Ok(peers) if peers::own_entry(&peers, outer).is_none() => Ok(()),
-                Ok(_) | Err(_) => Err(error),
-            },
-            Err(error) => Err(error),
+            true if tries.sent > 1 => Ok(()),
+            true => Err(ApiError::NotRegistered { outer }),
+            false => Err(error),
         }
     }
 
@@ -362,7 +366,11 @@ impl Client {
             session: session.map(|session| (session.api_key.clone(), session.token.clone())),
             json: call.json.clone(),
         };
-        let sent = self.cancellation.run(move || transport::send(&agent, request))?;
+        let sending = agent.clone();
+        let sent = self.cancellation.run(move || transport::send(&sending, request)).inspect_err(|_| {
+            // For the thread that was left: its connection ends, and so does its wait.
+            agent.shutdown();
+        })?;
         let clock = self.clock.wall();
         match sent {
             Ok(answer) => {

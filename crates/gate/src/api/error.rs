@@ -1,6 +1,7 @@
 //! Why the API did not do what it was asked to, and what to do about it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -151,6 +152,12 @@ pub enum ApiError {
         /// The host that was asked.
         host: String,
     },
+    /// The host to unregister is none that is registered.
+    #[error("no host is registered by the outer address {outer}")]
+    NotRegistered {
+        /// The address.
+        outer: IpAddr,
+    },
     /// 429, after every wait.
     #[error("the API takes no more requests for now (429), to {does}: {refusal}")]
     TooManyRequests {
@@ -243,6 +250,7 @@ impl ApiError {
             | ApiError::TokenRefused { .. }
             | ApiError::Forbidden { .. }
             | ApiError::NotFound { .. }
+            | ApiError::NotRegistered { .. }
             | ApiError::Rejected { .. }
             | ApiError::Redirected { .. }
             | ApiError::TooLong { .. }
@@ -274,6 +282,7 @@ impl ApiError {
             | ApiError::TokenRefused { .. }
             | ApiError::Forbidden { .. }
             | ApiError::NotFound { .. }
+            | ApiError::NotRegistered { .. }
             | ApiError::Rejected { .. }
             | ApiError::Redirected { .. }
             | ApiError::TooLong { .. }
@@ -333,6 +342,9 @@ impl ApiError {
             }
             ApiError::NotFound { host, .. } => {
                 format!("see `soracom vpg list`; {host} was asked, and the other coverage has VPGs of its own (--coverage jp|g)")
+            }
+            ApiError::NotRegistered { .. } => {
+                "`vxgate gate peers` lists the hosts that are registered at a VPG".to_owned()
             }
             ApiError::TooManyRequests { retry_after: Some(wait), .. }
             | ApiError::Server { retry_after: Some(wait), .. } => {

@@ -36,7 +36,8 @@ pub struct ClientConfig {
     pub on_retry: Option<RetryNotice>,
 }
 
-/// Is told each failed attempt after which another one is made, and how long that is waited for.
+/// Is told each failed attempt after which another one is made, and how long that is waited for. It is told by the thread
+/// that makes the call, and must not call the client.
 #[derive(Clone)]
 pub struct RetryNotice(Arc<Tell>);
 

@@ -140,11 +140,10 @@ fn a_change_whose_answer_is_lost_is_made_once_and_reported_as_made() {
 #[test]
 fn a_host_that_was_never_registered_cannot_be_unregistered() {
     let (_fake, client) = pair();
-    let error = client.unregister(&vpg(), ip("172.21.0.100")).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the API finds nothing to unregister the Gate peer: No such Gate peer (VPG0045)"
-    );
+    let outer = ip("172.21.0.100");
+    assert_eq!(client.unregister(&vpg(), outer), Err(ApiError::NotRegistered { outer }));
+    let error = client.unregister(&"unknown-vpg".parse().unwrap(), outer).unwrap_err();
+    assert!(matches!(error, ApiError::NotFound { .. }), "{error:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What goes wrong with the API and on the way to it, each with what is said about it.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use vxgate_fake_gate::{Call, Fault};
 use vxgate_gate::api::{ApiError, Client, ClientConfig, Credentials, Patience, Stage};
 
-use crate::support::{Told, client_of, config, impatient, pair, serve, vpg};
+use crate::support::{Told, client_of, config, impatient, pair, read_request, serve, vpg};
 
 #[test]
 fn a_token_that_expires_in_mid_run_is_renewed_once() {
@@ -227,6 +227,27 @@ fn a_cancelled_client_ends_its_call_at_once_and_begins_no_other() {
         assert_eq!(client.peers(&vpg()), Err(ApiError::Cancelled));
         assert_eq!(fake.count(Call::Peers), 0);
     }
+}
+
+#[test]
+fn the_connection_of_a_cancelled_call_ends() {
+    let (arrived, arrival) = mpsc::channel();
+    let (ended, end) = mpsc::channel();
+    let address = serve(move |mut stream| {
+        read_request(&mut stream);
+        arrived.send(()).expect("the test listens");
+        // Nothing is answered; the other side has nothing more to say than that it ends.
+        let _ = ended.send(std::io::Read::read(&mut stream, &mut [0]).unwrap_or(0));
+    });
+    let client = Arc::new(client_of(&format!("http://{address}")));
+    let caller = {
+        let client = Arc::clone(&client);
+        thread::spawn(move || client.vpg(&vpg()))
+    };
+    arrival.recv_timeout(Duration::from_secs(5)).expect("the call arrives");
+    client.cancellation().cancel();
+    assert_eq!(caller.join().unwrap(), Err(ApiError::Cancelled));
+    assert_eq!(end.recv_timeout(Duration::from_secs(3)), Ok(0), "before its own time-out of five seconds");
 }
 
 #[test]
