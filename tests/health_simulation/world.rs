@@ -101,7 +101,8 @@ pub(crate) fn outer(number: usize) -> IpAddr {
 impl World {
     /// Peers 0 and on, asked by ARP if their number is even, else by neighbour solicitation.
     pub(crate) fn new(seed: u64, peers: usize, workers: usize) -> World {
-        let config = SegmentConfig { own_mac: OWN_MAC, hash_key: seed, ..SegmentConfig::default() };
+        let config =
+            SegmentConfig { own_mac: OWN_MAC, max_peers: 8, hash_key: seed, ..SegmentConfig::default() };
         let mut segment = Segment::new(config);
         segment.set_own_addresses(vec![[10, 225, 194, 171].into(), [0xfe80, 0, 0, 0, 0, 0, 0, 1].into()]);
         let peers: Vec<Peer> = (0..peers)
@@ -332,7 +333,10 @@ impl World {
                 self.put(self.peers[number].round_trip / 2, Datagram::ToPeer(number, transmit.frame));
             }
         }
-        assert!(self.segment.all_counters().snapshot().is_balanced());
+        // Of every hundredth moment: it takes longer than all else here.
+        if self.sent.is_multiple_of(100) {
+            assert!(self.segment.all_counters().snapshot().is_balanced());
+        }
     }
 
     fn put(&mut self, after: Duration, datagram: Datagram) {

@@ -179,6 +179,48 @@ fn with_both_peers_silent_all_are_sent_to_and_the_first_that_returns_serves_with
     });
 }
 
+#[test]
+fn a_peer_is_probed_as_it_was_given_and_by_whichever_worker() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::with_gate();
+        let v6 = "--peer 100.64.158.4=fd00:10::4 --address fd00:10::171/64";
+        for options in
+            [v6, &format!("{v6} --workers 3"), &format!("{v6} --threads 1"), &format!("{v6} --threads auto")]
+        {
+            let daemon = ground.up(&format!("up {options}"));
+            assert!(eventually(PATIENCE, || states(&ground.show()) == ["up"]), "{options}: {}", daemon.log());
+            daemon.stop();
+        }
+
+        // Added later, and judged by what it says of itself from then on; taken away, and not asked any more.
+        let daemon = ground.up("up --local 172.21.0.100 --address 10.225.194.171/9");
+        for line in
+            ["peer add 100.64.158.4 inner 10.192.158.4", "peer del 100.64.158.4", "peer add 100.64.158.4"]
+        {
+            let done = ground.vxgate(line);
+            assert_eq!(done.code, Some(0), "{line}: {}", done.stderr);
+            if line.contains("inner") {
+                assert!(eventually(PATIENCE, || states(&ground.show()) == ["up"]), "{}", daemon.log());
+            }
+        }
+        let probes = |shown: &Value| shown["health"]["probes"].as_u64();
+        let before = ground.show();
+        assert!(probes(&before) > Some(0) && before["peers"][0]["inner"].is_null(), "{before}");
+        assert!(!eventually(Duration::from_millis(500), || probes(&ground.show()) != probes(&before)));
+        daemon.stop();
+
+        let daemon = ground.up("up --health off --address 10.225.194.171/9 --peer 100.64.158.4=10.192.158.4");
+        assert!(ground.answers());
+        let shown = ground.show();
+        assert_eq!((&shown["health"], &shown["own"]["tx_frames"]), (&Value::Null, &0.into()), "{shown}");
+        assert_eq!(states(&shown), ["unknown"], "nobody asks it");
+        daemon.stop();
+    });
+}
+
 /// A program for `--on-event` that writes what it is told into a file, a line for each event.
 struct Hook(std::path::PathBuf);
 
@@ -338,7 +380,7 @@ fn full_load_is_no_death() {
         let daemon = ground.up("");
         assert!(eventually(PATIENCE, || states(&ground.show()) == ["up", "up"]), "{}", daemon.log());
         let (start, inner) = (now(), GATE_INNER.parse().unwrap());
-        let mut octets = 0;
+        let mut octets = 0_u64;
         while start.elapsed() < watched() {
             let transfer =
                 tcp::transfer(&ground.you, &ground.gates[0], inner, 64 << 20, Duration::from_secs(60));
