@@ -129,8 +129,9 @@ impl UpConfig {
         if options.gate.gate_peers.is_some() && options.gate.vpg_id.is_some() {
             return Err(ConfigError::TwoGates);
         }
-        if let Some(option) = options.gate.needs_vpg().filter(|_| options.gate.vpg_id.is_none()) {
-            return Err(ConfigError::NeedsVpg { option });
+        // Coverage, endpoint and profile may be in the environment for `vxgate gate`.
+        if options.gate.open_gate == Some(true) && options.gate.vpg_id.is_none() {
+            return Err(ConfigError::OpensNoGate);
         }
         let port = options.port.unwrap_or(vxgate_gate::GATE_PORT);
         let health = HealthConfig::default();
