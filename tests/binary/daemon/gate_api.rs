@@ -128,7 +128,10 @@ fn from_a_key_alone_it_registers_opens_and_carries_and_the_second_time_it_change
         }
         let api = Api::with_gate();
         let before = Traces::of(&api.ground.you);
-        for round in 0..2 {
+        for round in 0..3 {
+            let delay = Duration::from_millis(if round == 2 { 100 } else { 0 });
+            api.fake.fault(Call::Any, 3 * u32::from(round == 2), Fault::slow(delay));
+            let asked = api.fake.count(Call::Any);
             let start = now();
             let daemon = Daemon::spawn(api.command(&up("--open-gate")));
             let answered = eventually(PATIENCE, || {
@@ -137,8 +140,11 @@ fn from_a_key_alone_it_registers_opens_and_carries_and_the_second_time_it_change
             let took = start.elapsed();
             assert!(answered, "{}", daemon.log());
             println!("round {round}: {took:?} from vxgate up --vpg-id to the first answer to a ping");
+            // What the API takes for itself is not ours.
+            let own = took.saturating_sub(delay * u32::try_from(api.fake.count(Call::Any) - asked).unwrap());
+            println!("  of which {own:?} without the API's own delay");
             // A machine that is busy with other things is slow; this one is to show a wait, as of the next attempt.
-            assert!(took < Duration::from_secs(5), "{took:?}: {}", daemon.log());
+            assert!(own < Duration::from_secs(5), "{own:?}: {}", daemon.log());
             let shown = api.ground.show();
             assert_eq!((&shown["vni"], &shown["local"]), (&10.into(), &YOU.into()));
             assert_eq!(shown["peers"].as_array().map(Vec::len), Some(2));
@@ -307,6 +313,28 @@ fn whatever_is_wrong_with_the_api_is_said_with_what_to_do_and_no_tunnel_is_half_
             api.refused(once, why, hint);
         }
         assert_eq!((api.fake.count(Call::Register), api.fake.count(Call::Open)), (0, 0));
+    });
+}
+
+#[test]
+fn a_configuration_file_says_the_same_and_a_key_may_lie_in_a_file() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let api = Api::with_gate();
+        fs::create_dir_all("/run/vxgate-files").unwrap();
+        fs::write("/run/vxgate-files/key", api.fake.account().auth_key + "\n").unwrap();
+        let file = format!("vpg-id = \"{VPG_ID}\"\nopen-gate = true\nroute = [\"10.64.0.0/16\"]\n");
+        fs::write("/run/vxgate-files/vxlan0.toml", file).unwrap();
+        let mut command = api.command("up --config /run/vxgate-files/vxlan0.toml");
+        command.env("SORACOM_AUTH_KEY", "file:/run/vxgate-files/key");
+        let daemon = Daemon::start(command);
+        assert!(api.ground.answers(), "{}", daemon.log());
+        assert!(!daemon.log().contains(&api.fake.account().auth_key), "{}", daemon.log());
+        let command_line = fs::read_to_string(format!("/proc/{}/cmdline", daemon.pid())).unwrap();
+        assert!(!command_line.contains(&api.fake.account().auth_key));
+        daemon.stop();
     });
 }
 

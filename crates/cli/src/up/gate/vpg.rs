@@ -104,6 +104,8 @@ impl Request {
         let looked = async {
             let api = Api::new(self.client_config().await?, self.vpg.clone(), self.wait);
             let (answer, notices) = api.look().await?;
+            // Whoever only looks leaves no session behind; where that fails, it ends by itself.
+            let _ = api.call(|client, _| client.log_out()).await;
             let here = Here::look(&answer).await?;
             // Whether the Gate is closed is told below, and is no reason to stop here.
             let intent = intend(&answer, Wanted { open_gate: true, ..self.wanted(&here) })?;
