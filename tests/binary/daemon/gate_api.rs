@@ -339,6 +339,23 @@ fn a_configuration_file_says_the_same_and_a_key_may_lie_in_a_file() {
 }
 
 #[test]
+fn what_vxgate_gate_peers_prints_is_a_list_to_come_up_from() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let api = Api::with_gate().ready();
+        let listed = Ended::of(api.command(&format!("gate peers -j --vpg-id {VPG_ID}")));
+        assert_eq!(listed.code, Some(0), "{}", listed.stderr);
+        let mut command = api.ground.command("up");
+        command.env("VXGATE_GATE_PEERS", listed.stdout);
+        let daemon = Daemon::start(command);
+        assert!(api.ground.answers(), "{}", daemon.log());
+        daemon.stop();
+    });
+}
+
+#[test]
 fn a_passing_fault_at_the_start_is_waited_out_with_a_word() {
     isolated!(|| {
         if missing() {
@@ -499,6 +516,14 @@ fn the_last_answer_brings_the_tunnel_up_while_the_api_is_away() {
         );
         api.fake.come_up().unwrap();
         told(&mut daemon, "the API answers, and the tunnel follows it");
+        daemon.stop();
+
+        // A key that is no good says nothing of the tunnel.
+        api.fake.fault(Call::Auth, 1, Fault::status(401));
+        let daemon = api.up("");
+        assert!(daemon.log().contains("the API does not let us in with"), "{}", daemon.log());
+        assert!(daemon.log().contains("going on with the API's answer of"), "{}", daemon.log());
+        assert!(api.ground.answers());
         daemon.stop();
 
         // A VPG that is gone is an answer; a file that is broken is none.

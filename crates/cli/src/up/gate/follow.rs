@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 use vxgate_core::{ControlError, Remote};
@@ -26,6 +26,9 @@ use crate::up::tunnel::random;
 /// How soon the API is asked again after a start without it.
 const SOON: Duration = Duration::from_secs(30);
 
+/// How old a kept answer gets while the API confirms it: its age is told, and a disk is not worn for it.
+const KEPT_FOR: Duration = Duration::from_secs(3600);
+
 /// What follows the API while the tunnel runs.
 pub(crate) struct Follower {
     pub(super) api: Api,
@@ -35,6 +38,8 @@ pub(crate) struct Follower {
     pub(super) own: Own,
     /// The last answer that serves.
     pub(super) said: Answer,
+    /// When an answer was last kept, or tried to be.
+    pub(super) kept_at: Option<SystemTime>,
     /// Whether `said` is an earlier start's.
     pub(super) stale: bool,
     /// The peers that the API gave the tunnel, with their inner addresses; `None` where the options name their own.
@@ -88,10 +93,12 @@ impl Follower {
             tracing::warn!("{new}");
         }
         tell(&mut self.told, notices);
-        if answer != self.said {
-            self.keep(&answer);
-        }
+        let age = self.kept_at.and_then(|at| wall_clock().duration_since(at).ok());
+        let changed = answer != self.said;
         self.said = answer;
+        if changed || age.is_none_or(|age| age >= KEPT_FOR) {
+            self.keep();
+        }
         self.follow_peers(tenant).await;
         self.follow_routes(tenant).await;
     }
@@ -103,12 +110,14 @@ impl Follower {
         tell(&mut self.told, vec![notice]);
     }
 
-    /// Keeps an answer for a start without the API, unless that start could do nothing with it.
-    pub(super) fn keep(&self, answer: &Answer) {
-        if setup::own(&answer.peers, setup::Local::Given(self.own.outer)).is_err() {
+    /// Keeps the answer for a start without the API, unless that start could do nothing with it.
+    pub(super) fn keep(&mut self) {
+        if setup::own(&self.said.peers, setup::Local::Given(self.own.outer)).is_err() {
             return;
         }
-        if let Err(error) = self.kept.save(&self.api.vpg, answer, wall_clock()) {
+        let now = wall_clock();
+        self.kept_at = Some(now);
+        if let Err(error) = self.kept.save(&self.api.vpg, &self.said, now) {
             tracing::warn!(
                 "cannot keep the API's answer in {}: {error}; without it a start needs the API ({} names another directory)",
                 self.kept.path().display(),

@@ -78,12 +78,13 @@ impl Request {
             .peer
             .is_empty()
             .then(|| config.peers.iter().filter_map(|peer| Some((peer.outer, peer.inner?))).collect());
-        let follower = Follower {
+        let mut follower = Follower {
             api,
             kept,
             interval: self.interval,
             own,
             said: answer,
+            kept_at: None,
             stale,
             peers,
             routes: BTreeSet::new(),
@@ -91,7 +92,7 @@ impl Request {
             told_routes: Vec::new(),
         };
         if !stale {
-            follower.keep(&follower.said);
+            follower.keep();
         }
         Ok((config, follower))
     }
