@@ -451,6 +451,10 @@ fn peers_and_routes_follow_the_api_and_no_frame_is_lost() {
                 let new =
                     Peer { outer: ip("100.64.158.9"), inner: ip("10.192.158.9"), ..vpg.peers[0].clone() };
                 vpg.peers.insert(0, new);
+                // One that lies inside, and one that is this host.
+                for (outer, inner) in [("10.200.0.1", "10.192.158.20"), ("127.0.0.1", "10.192.158.21")] {
+                    vpg.peers.push(Peer { outer: ip(outer), inner: ip(inner), ..vpg.peers[0].clone() });
+                }
                 vpg.sim_based_routing = true;
                 for (imsi, network) in [
                     ("1", "192.168.7.0/24"),
@@ -464,6 +468,11 @@ fn peers_and_routes_follow_the_api_and_no_frame_is_lost() {
             told(&mut daemon, "192.168.7.0/24 is routed into the tunnel");
             told(&mut daemon, "the VPG's peer 100.64.158.132 is gone: taken away");
             told(&mut daemon, "100.64.0.0/10 is not routed into the tunnel: it holds peer 100.64.158.");
+            told(
+                &mut daemon,
+                "cannot add the VPG's new peer 10.200.0.1: its own datagrams would go into the tunnel",
+            );
+            told(&mut daemon, "cannot add the VPG's new peer 127.0.0.1: it is an address of this host");
             told(&mut daemon, "\"nonsense\", which is no network");
             assert_eq!(peers(), [GATE, "100.64.158.77", "100.64.158.9"].map(str::to_owned).into());
             assert!(
@@ -477,6 +486,7 @@ fn peers_and_routes_follow_the_api_and_no_frame_is_lost() {
             pinging.join().unwrap()
         });
         assert!(report.all_answered(), "{report:?}: {}", daemon.log());
+        assert_eq!(daemon.log().matches("cannot add").count(), 2, "told once: {}", daemon.log());
         assert_eq!(
             daemon.log().matches("is not routed into the tunnel").count(),
             1,

@@ -48,6 +48,8 @@ pub(crate) struct Follower {
     pub(super) routes: BTreeSet<IpNet>,
     /// What was told last about the answers, so that it is told once.
     pub(super) told: Vec<String>,
+    /// What was told last about peers.
+    pub(super) told_peers: Vec<String>,
     /// What was told last about routes.
     pub(super) told_routes: Vec<String>,
 }
@@ -129,6 +131,7 @@ impl Follower {
     async fn follow_peers(&mut self, tenant: &Tenant) {
         let Some(has) = &mut self.peers else { return };
         let Ok(wanted) = setup::vpg_side(&self.said.peers) else { return };
+        let mut notices = Vec::new();
         for peer in &wanted {
             if has.get(&peer.outer) == Some(&peer.inner) {
                 continue;
@@ -141,26 +144,26 @@ impl Follower {
                     tracing::info!("the VPG's peer {} ({}) {what}", peer.outer, peer.inner);
                 }
                 Err(refusal) => {
-                    tracing::warn!("cannot add the VPG's new peer {}: {}", peer.outer, refusal.why)
+                    notices.push(format!("cannot add the VPG's new peer {}: {}", peer.outer, refusal.why));
                 }
             }
         }
         let gone: Vec<IpAddr> =
             has.keys().filter(|outer| wanted.iter().all(|peer| peer.outer != **outer)).copied().collect();
         // A list none of whose peers could be added leaves the tunnel with those that it has.
-        if gone.len() == has.len() {
-            return;
-        }
+        let gone = if gone.len() == has.len() { Vec::new() } else { gone };
         for outer in gone {
             match tenant.ask(move |segment, _| segment.peer_del(outer)).await {
                 Ok(Ok(()) | Err(ControlError::NotFound)) => {
                     has.remove(&outer);
                     tracing::info!("the VPG's peer {outer} is gone: taken away");
                 }
-                Ok(Err(error)) => tracing::warn!("cannot take the VPG's peer {outer} away: {error}"),
-                Err(refusal) => tracing::warn!("cannot take the VPG's peer {outer} away: {}", refusal.why),
+                Ok(Err(error)) => notices.push(format!("cannot take the VPG's peer {outer} away: {error}")),
+                // The tunnel is ending.
+                Err(_) => {}
             }
         }
+        tell(&mut self.told_peers, notices);
     }
 
     async fn follow_routes(&mut self, tenant: &Tenant) {
@@ -219,6 +222,16 @@ fn tell(told: &mut Vec<String>, notices: Vec<String>) {
 /// Adds a peer with its inner address; one that is there already gets the address.
 async fn add(tenant: &Tenant, outer: IpAddr, inner: IpAddr) -> Result<(), Refusal> {
     tenant.check_family(outer)?;
+    let refused = |why: &str| Err(Refusal::new(why));
+    match tenant.netlink.route_lookup(outer).await {
+        _ if outer.is_multicast() => return refused("it is a multicast group"),
+        Ok(route) if route.local => return refused("it is an address of this host"),
+        Ok(route) if route.link == Some(tenant.about.link) => {
+            return refused("its own datagrams would go into the tunnel");
+        }
+        // Where there is no way yet, there may be one later.
+        Ok(_) | Err(_) => {}
+    }
     let added = tenant.ask(move |segment, now| match segment.peer_add(Remote::new(outer), now) {
         Ok(_) | Err(ControlError::Exists) => segment.peer_set_inner(outer, Some(inner)),
         Err(error) => Err(error),

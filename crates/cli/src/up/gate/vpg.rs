@@ -89,6 +89,7 @@ impl Request {
             peers,
             routes: BTreeSet::new(),
             told: Vec::new(),
+            told_peers: Vec::new(),
             told_routes: Vec::new(),
         };
         if !stale {
