@@ -96,7 +96,7 @@ impl ClientConfig {
     /// `coverageType`, Japan. Plain `http` to another machine wants `VXGATE_ALLOW_PLAIN_HTTP=1`.
     ///
     /// `VXGATE_CA_FILE` names certificates to trust in place of the public ones. For the proxy see [`ProxyUrl`]. A value
-    /// `file:PATH` of any variable but the proxies' is read from that file.
+    /// `file:PATH` is read from that file, except in variables that name a path or a proxy.
     ///
     /// # Errors
     ///
