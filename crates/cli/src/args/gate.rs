@@ -43,7 +43,7 @@ pub(crate) enum GateCommand {
 
 Examples:
   vxgate gate peers --vpg-id ID
-  vxgate gate peers --vpg-id ID -j > peers.json")]
+  vxgate gate peers --vpg-id ID -j | vxgate up --gate-peers - --local 172.21.0.100")]
     Peers(VpgArgs),
     /// Register a host as a Gate peer, and show the inner address that it gets
     #[command(after_help = "Examples:

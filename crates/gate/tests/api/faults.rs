@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use vxgate_fake_gate::{Call, Fault};
+use vxgate_fake_gate::{Call, FakeGate, Fault};
 use vxgate_gate::api::{ApiError, Client, ClientConfig, Credentials, Patience, Stage};
 
 use crate::support::{Told, client_of, config, impatient, pair, read_request, serve, vpg};
@@ -163,7 +163,9 @@ fn a_log_in_that_gives_no_token_says_so() {
 
 #[test]
 fn a_server_that_is_gone_is_refused_by_name_and_found_again() {
-    let (fake, client) = pair();
+    // No other test takes a port of this address while the server is gone.
+    let fake = FakeGate::start_on("127.0.0.77:0".parse().unwrap()).unwrap();
+    let client = Client::new(config(&fake));
     fake.go_down();
     let error = client.vpg(&vpg()).unwrap_err();
     assert_eq!(error.to_string(), format!("{}: connection refused", fake.address()));
