@@ -202,7 +202,7 @@ fn a_peer_that_comes_and_goes_is_held_down_longer_each_time() {
     let mut holds = Vec::new();
     for _ in 0..9 {
         world.peers[0].is_alive = false;
-        world.run(millis(1000));
+        world.run(millis(2000));
         world.peers[0].is_alive = true;
         let up = |world: &World| world.state(0) == PeerState::Up;
         holds.push(world.time_until(Duration::from_secs(120), up).expect("it is back"));
@@ -216,6 +216,24 @@ fn a_peer_that_comes_and_goes_is_held_down_longer_each_time() {
     world.peers[0].is_alive = true;
     let up = |world: &World| world.state(0) == PeerState::Up;
     assert!(world.time_until(Duration::from_secs(10), up).is_some_and(|hold| hold <= millis(1000)));
+}
+
+#[test]
+fn a_peer_that_answers_only_once_in_a_second_is_taken_for_dead_a_few_times_at_most() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, 2, 1);
+        world.peers.iter_mut().for_each(|peer| peer.rests = millis(1000));
+        world.run(Duration::from_secs(60));
+        assert!(world.downs().len() <= 8, "seed {seed}: {:?}", world.events);
+        world.events.clear();
+        world.run(Duration::from_secs(480));
+        assert_eq!(world.events, [], "seed {seed}");
+        assert_eq!(world.flood().len(), 2);
+        // It can die all the same.
+        world.peers[0].is_alive = false;
+        let down = |world: &World| world.state(0) == PeerState::Down;
+        assert!(world.time_until(Duration::from_secs(10), down).is_some_and(|time| time <= millis(3500)));
+    }
 }
 
 #[test]

@@ -46,8 +46,10 @@ pub(crate) struct Peer {
     pub(crate) mac: MacAddr,
     pub(crate) round_trip: Duration,
     pub(crate) is_alive: bool,
-    /// Whether it answers questions for its inner address.
+    /// Whether it answers questions for its inner address, and how long it waits after an answer before it gives another.
     pub(crate) answers: bool,
+    pub(crate) rests: Duration,
+    rests_until: Timestamp,
     /// Whether what we send arrives there, and what it sends arrives here.
     pub(crate) hears: bool,
     pub(crate) is_heard: bool,
@@ -116,6 +118,8 @@ impl World {
                 round_trip: millis(1),
                 is_alive: true,
                 answers: true,
+                rests: Duration::ZERO,
+                rests_until: Timestamp::ZERO,
                 hears: true,
                 is_heard: true,
                 traffic: None,
@@ -254,7 +258,11 @@ impl World {
     fn at_peer(&mut self, number: usize, frame: &[u8]) {
         let peer = &self.peers[number];
         let to = ethernet::destination(frame).expect("a frame");
-        if !peer.is_alive || !peer.answers || !(to == peer.mac || to.is_group()) {
+        if !peer.is_alive
+            || !peer.answers
+            || peer.rests_until > self.now
+            || !(to == peer.mac || to.is_group())
+        {
             return;
         }
         let payload = &frame[HEADER_OCTETS..];
@@ -288,6 +296,7 @@ impl World {
             }),
         };
         if let Some(reply) = reply {
+            self.peers[number].rests_until = self.now.saturating_add(self.peers[number].rests);
             self.send_to_us(number, reply);
         }
     }

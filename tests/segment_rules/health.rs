@@ -534,7 +534,7 @@ fn one_that_never_gave_a_sign_is_nobody_to_be_left_with() {
     let mut bench = probing();
     bench.live(millis(2000), &[TWO]);
     assert_eq!((bench.state(ONE), bench.state(TWO)), (PeerState::Unknown, PeerState::Up));
-    bench.live(millis(500), &[]);
+    bench.live(millis(1800), &[]);
     // Two is down, and One has been dead from the beginning, for all that is known.
     assert_eq!((bench.state(ONE), bench.state(TWO)), (PeerState::Unknown, PeerState::Down));
     assert_eq!(bench.send(MacAddr::BROADCAST).unwrap().len(), 2);

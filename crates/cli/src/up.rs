@@ -189,6 +189,10 @@ async fn tunnel(
     is_up: impl FnOnce(),
 ) -> Result<(), UpError> {
     let started = now();
+    if let Some(program) = &config.on_event {
+        Hook::check(program)
+            .map_err(|source| UpError::NoProgram { program: program.display().to_string(), source })?;
+    }
     let netlink = Netlink::open()?;
     let plan = Plan::make(&netlink, config).await?;
     for notice in config.notices.iter().chain(&plan.notices) {

@@ -153,6 +153,17 @@ fn with_both_peers_silent_all_are_sent_to_and_the_first_that_returns_serves_with
         assert!(eventually(PATIENCE, || states(&ground.show()) == ["down", "down"]), "{}", daemon.log());
         assert!(daemon.log().contains("no peer answers: frames go to all of them"), "{}", daemon.log());
 
+        let (busy, start) = (busy_ticks(&daemon), now());
+        assert!(
+            !eventually(Duration::from_secs(1), || states(&ground.show()) != ["down", "down"]),
+            "{}",
+            daemon.log()
+        );
+        let busy = busy_ticks(&daemon) - busy;
+        // A tick is a hundredth of a second; `show` costs some, too.
+        println!("{busy} ticks in {:?} with both peers silent", start.elapsed());
+        assert!(busy < 50, "it spins: {busy} ticks in {:?}", start.elapsed());
+
         ground.end_silence(0);
         let start = now();
         let ping =
@@ -219,6 +230,68 @@ fn a_peer_is_probed_as_it_was_given_and_by_whichever_worker() {
         assert_eq!(states(&shown), ["unknown"], "nobody asks it");
         daemon.stop();
     });
+}
+
+#[test]
+fn a_peer_without_an_inner_address_is_down_when_the_network_says_so_and_up_when_it_speaks() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = TwoGates::lay();
+        (0..2).for_each(|gate| ground.open(gate, YOU));
+        let up =
+            "up --local 172.21.0.100 --address 10.225.194.171/9 --peer 100.64.158.4 --peer 100.64.158.132";
+        let daemon = Daemon::start(ground::command(&ground.you, VXGATE, up));
+        let ping = |inner: &str| {
+            let ping =
+                Ping { count: 1, timeout: Duration::from_millis(100), ..Ping::new(inner.parse().unwrap()) };
+            ground.you.run(|| ping.run()).unwrap().all_answered()
+        };
+        for (_, inner) in PEERS {
+            assert!(eventually(PATIENCE, || ping(inner)), "{inner}: {}", daemon.log());
+        }
+        // It was heard, which is all that is known of it.
+        assert_eq!(states(&ground.show()), ["up", "up"]);
+
+        // Its host answers what comes for it with ICMP: port unreachable.
+        let device = async |netlink: &vxgate_netlink::Netlink| {
+            netlink.link_delete(&netlink.link_by_name("vxlan0").await?).await
+        };
+        ground.gates[0].netlink(async |netlink| device(netlink).await).unwrap();
+        let down = eventually(PATIENCE, || {
+            ping(GATE_INNER);
+            states(&ground.show())[0] == "down"
+        });
+        assert!(down, "{}: {}", ground.show(), daemon.log());
+        assert!(ground.show()["reports"]["unreachable"].as_u64() >= Some(3), "{}", ground.show());
+        assert!(daemon.log().contains("the network reports that it cannot be reached"), "{}", daemon.log());
+
+        ground.open(0, YOU);
+        let back = eventually(PATIENCE, || {
+            ground.gates[0].ping("10.225.194.171");
+            states(&ground.show())[0] != "down"
+        });
+        assert!(back, "{}", daemon.log());
+        daemon.stop();
+
+        let line = format!("{up} --on-event /nonexistent/program");
+        let refused = Ended::of(ground::command(&ground.you, VXGATE, &line));
+        assert_eq!(refused.code, Some(1));
+        assert!(
+            refused.stderr.contains("--on-event /nonexistent/program: it cannot be run: ")
+                && refused.stderr.contains("\nhint: give the path of a program"),
+            "{}",
+            refused.stderr
+        );
+    });
+}
+
+/// Processor time that a process has taken, in ticks of the clock: utime and stime of proc_pid_stat(5).
+fn busy_ticks(daemon: &Daemon) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
 
 /// A program for `--on-event` that writes what it is told into a file, a line for each event.
@@ -475,6 +548,13 @@ fn forged_answers_and_forged_errors_are_ignored_and_counted() {
             assert!(eventually(PATIENCE, || refused(why) > 0), "{why}: {}", ground.show()["health"]);
         }
         drop(forging);
+        // The second one's own answer, time and again: one is asked for now and then, the others are not.
+        let unasked = eventually(PATIENCE, || {
+            let again = |_| peers[1].send_to(&arp(2, macs[1], inner[1], mac, own), to);
+            (0..20).map(again).for_each(|sent| assert!(sent.unwrap() > 0));
+            refused("unasked") > 0
+        });
+        assert!(unasked, "{}", ground.show()["health"]);
         assert!(
             !eventually(Duration::from_secs(1), || states(&ground.show()) != ["down", "up"]),
             "{}",

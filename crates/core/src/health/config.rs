@@ -16,6 +16,7 @@ pub struct HealthConfig {
     /// variation, as RFC 6298 section 2 has it. From 5 ms to [`HealthConfig::interval`].
     pub retry: Duration,
     /// How many probes in a row must go unanswered, with nothing else heard, for a peer to be down; default 7. From 2 to 100.
+    /// Doubled for each false alarm of the last ten minutes, after which the peer answered again within a second, up to eight times.
     pub misses: u32,
     /// How long a peer that answers again must go on answering before it is up; default 500 ms. Doubled for each time that it
     /// went down within the last minute, up to a minute; it answers three probes at least. Up to 1 minute.

@@ -14,6 +14,10 @@
 //! nothing heard since it went out; so a process that is suspended for an hour misses one, and what has piled up meanwhile
 //! takes that back. An answer that comes late counts like one that comes in time.
 //!
+//! Who answers again within a second of being taken for dead was not dead: each time the misses that it takes are doubled, up to eight
+//! times as many, for ten minutes. So a peer that answers only once in a second, to spare itself, is not taken away and given back all
+//! the time.
+//!
 //! The first probe goes to the MAC address that the peer last answered with, and bothers nobody else; after a miss it goes to
 //! everybody behind the peer, as the address may have changed hands.
 
@@ -53,6 +57,11 @@ const DEAF_PROBES: u32 = 100;
 const PROOF_ANSWERS: u32 = 3;
 /// Going down again this soon after it came back doubles the hold-down.
 const FLAP: Duration = Duration::from_secs(60);
+/// Who answers again this soon was not dead.
+const FALSE_ALARM: Duration = Duration::from_secs(1);
+/// How often false alarms double the misses, at most, and for how long.
+const MAX_DOUBLINGS: u32 = 3;
+const LENIENT: Duration = Duration::from_secs(600);
 /// Hints in a row, and over which time at least, that make a peer refused that has never answered a probe. A router gives about
 /// one a second for each sender (Linux: `icmp_ratelimit`), after a burst.
 const REFUSAL_HINTS: u32 = 3;
@@ -90,6 +99,9 @@ pub(crate) struct Session {
     misses: u32,
     /// Probes in a row without an answer.
     unanswered: u32,
+    /// How often the misses that it takes are doubled, and since when.
+    doublings: u32,
+    doubled_at: Timestamp,
     /// Answers since it began to return, and when that was.
     answers: u32,
     answers_since: Timestamp,
@@ -158,6 +170,8 @@ impl Session {
             asked: Asked::NOTHING,
             misses: 0,
             unanswered: 0,
+            doublings: 0,
+            doubled_at: Timestamp::ZERO,
             answers: 0,
             answers_since: Timestamp::ZERO,
             round_trip: None,
@@ -249,13 +263,30 @@ impl Session {
 
     fn judge(&self, now: Timestamp, heard: Option<Timestamp>, config: &HealthConfig) -> Option<Input> {
         match self.state {
-            State::Up | State::Returning if self.misses >= config.misses => Some(Input::Silence),
+            State::Up | State::Returning if self.misses >= self.misses_of_death(now, config) => {
+                Some(Input::Silence)
+            }
             State::Up | State::Returning if self.unanswered >= DEAF_PROBES.max(config.misses) => {
                 Some(Input::Deafness)
             }
             State::Refused if heard.is_some_and(|heard| heard > self.left_at) => Some(Input::Frame),
             State::Refused if now.saturating_since(self.hints.last) >= PROBATION => Some(Input::Probation),
             State::Unknown | State::Up | State::Down | State::Returning | State::Refused => None,
+        }
+    }
+
+    /// How many misses in a row it takes.
+    fn misses_of_death(&self, now: Timestamp, config: &HealthConfig) -> u32 {
+        let is_lenient = now.saturating_since(self.doubled_at) < LENIENT;
+        config.misses << if is_lenient { self.doublings } else { 0 }
+    }
+
+    /// Hears from a peer that is down: was that wrong?
+    fn note_false_alarm(&mut self, now: Timestamp) {
+        if self.state == State::Down && now.saturating_since(self.left_at) <= FALSE_ALARM {
+            let is_lenient = now.saturating_since(self.doubled_at) < LENIENT;
+            self.doublings = if is_lenient { (self.doublings + 1).min(MAX_DOUBLINGS) } else { 1 };
+            self.doubled_at = now;
         }
     }
 
@@ -300,6 +331,7 @@ impl Session {
         }
         (self.mac, self.misses, self.unanswered, self.waiting) = (Some(mac), 0, 0, None);
         self.hints = Hints::default();
+        self.note_false_alarm(now);
         let is_due = self.is_in_doubt && now.saturating_since(self.certain_at) > ALONE;
         let pause = if is_due && self.state == State::Up {
             config.interval.max(CLEAR)
