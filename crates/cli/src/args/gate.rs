@@ -75,8 +75,12 @@ pub(crate) struct VpgArgs {
     /// The coverage whose API is asked: jp or g [env: VXGATE_COVERAGE]
     #[arg(long, value_name = "jp|g")]
     pub(crate) coverage: Option<Coverage>,
-    /// The API's URL, as in https://api.soracom.io/v1 [env: VXGATE_ENDPOINT]
-    #[arg(long, value_name = "URL")]
+    /// The URL that is asked, as `help` has it.
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "The API's URL, as in https://api.soracom.io/v1 [env: VXGATE_ENDPOINT]"
+    )]
     pub(crate) endpoint: Option<String>,
     /// The profile of the vendor's command whose credentials are used [env: VXGATE_PROFILE]
     #[arg(long, value_name = "NAME")]
