@@ -133,7 +133,9 @@ fn from_a_key_alone_it_registers_opens_and_carries_and_the_second_time_it_change
             api.fake.fault(Call::Any, 3 * u32::from(round == 2), Fault::slow(delay));
             let asked = api.fake.count(Call::Any);
             let start = now();
-            let daemon = Daemon::spawn(api.command(&up("--open-gate")));
+            let mut command = api.command(&up("--open-gate"));
+            command.env("VXGATE_LOG", "trace");
+            let daemon = Daemon::spawn(command);
             let answered = eventually(PATIENCE, || {
                 api.ground.you.run(|| one_ping().run()).is_ok_and(|report| report.all_answered())
             });
@@ -150,6 +152,9 @@ fn from_a_key_alone_it_registers_opens_and_carries_and_the_second_time_it_change
             assert_eq!(shown["peers"].as_array().map(Vec::len), Some(2));
             let log = daemon.log();
             assert!(!log.contains("WARN"), "{log}");
+            for secret in [api.fake.account().auth_key.as_str(), "fake-token-", "api-fake-key-"] {
+                assert!(!log.contains(secret), "{secret}: {log}");
+            }
             assert_eq!(
                 log.contains("registered 172.21.0.100 as a Gate peer, with the inner address 10.225.194.171"),
                 round == 0,
