@@ -5,6 +5,8 @@
 //!                                                                                                          │
 //!   nothing left ◄── drop: device, addresses, routes, sockets ◄── threads stopped ◄── signal, down, end ◄──┘
 //! ```
+//!
+//! With `--vpg-id` the API says between lock and plan what the tunnel shall be ([`gate`]), and is followed until the end.
 
 mod error;
 pub(crate) mod gate;
