@@ -6,6 +6,7 @@
 pub(crate) mod bench;
 pub(crate) mod environment;
 pub(crate) mod fdb;
+pub(crate) mod gate;
 pub(crate) mod migrate;
 pub(crate) mod peer;
 pub(crate) mod up;
@@ -20,6 +21,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use self::bench::{Against, BenchArgs};
 use self::environment::VARIABLES;
 use self::fdb::FdbCommand;
+use self::gate::GateCommand;
 use self::migrate::MigrateArgs;
 use self::peer::PeerCommand;
 use self::up::UpOptions;
@@ -91,7 +93,9 @@ Examples:
   vxgate up --underlay eth0 --peer 239.1.1.1 --accept-from 192.168.0.0/16 --route 10.1.0.0/16
   vxgate up --peer 100.64.158.4 --address 10.225.194.171/9 --forward 172.21.0.0/16
   VXGATE_PEERS=file:/etc/vxgate/peers VXGATE_ADDRESS=10.225.194.171/9 vxgate up
-  vxgate up --config /etc/vxgate/vxlan0.toml"
+  vxgate up --config /etc/vxgate/vxlan0.toml
+  soracom vpg list-gate-peers --vpg-id ID | vxgate up --gate-peers - --local 172.21.0.100
+  vxgate up --dry-run --open-gate --vpg-id ID"
     )]
     Up(Box<UpOptions>),
     /// Take a tunnel down, and wait until it is gone
@@ -155,6 +159,12 @@ Examples:
         #[command(subcommand)]
         verb: Option<PeerCommand>,
     },
+    /// Ask SORACOM's API about a Gate, register hosts at it, open and close it
+    #[command(after_help = gate::HELP)]
+    Gate {
+        #[command(subcommand)]
+        verb: Option<GateCommand>,
+    },
     /// Show a whole Gate on this machine: no root, no cloud
     #[command(
         after_help = "It makes namespaces of its own: `you`, two Gate peers and a device behind them. Nothing outside changes.
@@ -162,6 +172,7 @@ Examples:
 Examples:
   vxgate lab
   vxgate lab --check && echo the tunnel works here
+  vxgate lab --api
   vxgate lab --keep"
     )]
     Lab(LabArgs),
@@ -344,6 +355,9 @@ pub(crate) struct LabArgs {
     /// Stay up, and print how to enter each host
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Let `you` set itself up from a Gate API in the lab, as with a key of the real one
+    #[arg(long)]
+    pub(crate) api: bool,
     /// Make the Gate peers of vxgate too, even where the kernel has vxlan devices
     #[arg(long)]
     pub(crate) user_space_peers: bool,

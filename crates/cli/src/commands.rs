@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::args::fdb::{self, FdbCommand, ShowArgs};
 use crate::args::peer::{self, PeerCommand, PeerListArgs};
+use crate::args::up::UpOptions;
 use crate::args::{self, Command, CommandLine, OutputArgs};
 use crate::config::UpConfig;
 use crate::config::layers::Layers;
@@ -16,7 +17,7 @@ use crate::control::runtime_dir::RuntimeDir;
 use crate::failure::Failure;
 use crate::print::fdb::FdbPrinter;
 use crate::print::{self, Format, Style};
-use crate::{bench, init, lab, migrate, up};
+use crate::{bench, gate, init, lab, migrate, up};
 
 /// Does what the command line asks for.
 pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure> {
@@ -26,12 +27,7 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
         Some(Command::Show { words, output: own }) => {
             show(out, args::parse_device("show", &words)?, own.or(output))
         }
-        Some(Command::Up(options)) => {
-            let layers = Layers::under(*options)?;
-            let config = UpConfig::new(layers.options())
-                .map_err(|error| layers.failure(&error, |option| format!("up: --{option}")))?;
-            up::run(config, || {})
-        }
+        Some(Command::Up(options)) => up_command(&Layers::under(*options)?, out),
         Some(Command::Down { words }) => {
             let dev = args::parse_device("down", &words)?;
             connect("down", dev.as_ref())?.down().map_err(|error| Failure::client("down", &error))
@@ -45,11 +41,31 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
         Some(Command::Peer { verb }) => {
             peer_command(out, verb.unwrap_or(PeerCommand::List(PeerListArgs::default())), output)
         }
+        Some(Command::Gate { verb }) => gate::run(verb, output, out),
         Some(Command::Lab(args)) => lab::run(&args, out),
         Some(Command::Bench(args)) => bench::run(&args, out),
         Some(Command::Completions { shell }) => completions(out, shell),
         Some(Command::Man { dir }) => man(out, dir.as_deref()),
     }
+}
+
+/// Brings up the tunnel that the options ask for, with the Gate's own word where they name its source.
+fn up_command(layers: &Layers, out: &mut dyn Write) -> Result<(), Failure> {
+    let config = |options: UpOptions| {
+        UpConfig::new(options).map_err(|error| layers.failure(&error, |option| format!("up: --{option}")))
+    };
+    let mut options = layers.options();
+    let rehearsal = options.gate.dry_run == Some(true);
+    // Mistakes of the command line are told before anybody is asked.
+    let mut tunnel = config(options.clone())?;
+    if let Some(source) = options.gate.gate_peers.take() {
+        let (completed, notices) = up::gate::list::complete_from(&source, options)?;
+        tunnel = config(completed)?;
+        tunnel.notices.extend(notices);
+    } else if let Some(request) = up::gate::vpg::Request::of(options) {
+        return if rehearsal { up::rehearse(request, out) } else { up::run_vpg(&tunnel.dev, request, || {}) };
+    }
+    if rehearsal { up::rehearse_config(&tunnel, out) } else { up::run(tunnel, || {}) }
 }
 
 fn show(out: &mut dyn Write, dev: Option<DeviceName>, output: OutputArgs) -> Result<(), Failure> {
@@ -168,7 +184,8 @@ fn connect_to_list(
     Err(Failure::client(what, &ClientError::NoTunnel))
 }
 
-fn format(output: OutputArgs) -> Format {
+/// How a listing comes out by these flags.
+pub(crate) fn format(output: OutputArgs) -> Format {
     match output {
         OutputArgs { json: false, .. } => Format::Text(Style::of_stdout()),
         OutputArgs { json: true, pretty: false } => Format::Json,

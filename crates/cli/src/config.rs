@@ -134,6 +134,13 @@ impl fmt::Display for Family {
 impl UpConfig {
     /// Fills in the defaults and checks the rules between values.
     pub(crate) fn new(options: UpOptions) -> Result<UpConfig, ConfigError> {
+        if options.gate.gate_peers.is_some() && options.gate.vpg_id.is_some() {
+            return Err(ConfigError::TwoGates);
+        }
+        // Coverage, endpoint and profile may be in the environment for `vxgate gate`.
+        if options.gate.open_gate == Some(true) && options.gate.vpg_id.is_none() {
+            return Err(ConfigError::OpensNoGate);
+        }
         let port = options.port.unwrap_or(vxgate_gate::GATE_PORT);
         let health = HealthConfig::default();
         let mut notices = Vec::new();

@@ -5,6 +5,7 @@
 //! ```text
 //!   vxgate lab ──exec──► the same, in new user (if not root), network and mount namespaces
 //!                          │ hosts, links, Gate peers, device          ground.rs
+//!                          │ a Gate API on `vpc`, with --api            ground.rs
 //!                          │ vxgate up ... as a child in `you`
 //!                          └ each step: do it, look at it, print it    steps.rs
 //! ```
@@ -108,7 +109,12 @@ fn lab(args: &LabArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         };
         Ok(((), format!("{made_of}, VNI 10; they answer ARP for the device and route to it")))
     })?;
-    let mut tunnel = steps.tunnel(&ground)?;
+    // Whoever asks the API while the lab stays up finds it there.
+    let api = if args.api { Some(steps.api(&ground)?) } else { None };
+    let mut tunnel = match &api {
+        Some(api) => steps.tunnel_from_api(&ground, api)?,
+        None => steps.tunnel(&ground)?,
+    };
     steps.arp(&ground)?;
     steps.ping(&ground)?;
     steps.page(&ground)?;

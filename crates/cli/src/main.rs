@@ -8,6 +8,7 @@ mod commands;
 mod config;
 mod control;
 mod failure;
+mod gate;
 mod init;
 mod lab;
 mod migrate;

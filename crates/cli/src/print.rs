@@ -1,6 +1,7 @@
 //! Listings, for people and for programs.
 
 pub(crate) mod fdb;
+pub(crate) mod gate;
 pub(crate) mod peers;
 pub(crate) mod show;
 mod style;

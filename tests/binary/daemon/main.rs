@@ -23,6 +23,10 @@ mod figures;
 #[cfg(test)]
 mod forward;
 #[cfg(test)]
+mod gate_api;
+#[cfg(test)]
+mod gate_peers;
+#[cfg(test)]
 mod ground;
 #[cfg(test)]
 mod hostile;

@@ -49,6 +49,15 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("probe-misses", "VXGATE_PROBE_MISSES"),
     ("hold-down", "VXGATE_HOLD_DOWN"),
     ("on-event", "VXGATE_ON_EVENT"),
+    ("gate-peers", "VXGATE_GATE_PEERS"),
+    ("vpg-id", "VXGATE_VPG_ID"),
+    ("open-gate", "VXGATE_OPEN_GATE"),
+    ("api-interval", "VXGATE_API_INTERVAL"),
+    ("api-wait", "VXGATE_API_WAIT"),
+    ("coverage", "VXGATE_COVERAGE"),
+    ("endpoint", "VXGATE_ENDPOINT"),
+    ("profile", "VXGATE_PROFILE"),
+    ("dry-run", "VXGATE_DRY_RUN"),
 ];
 
 /// The variable of this option.
@@ -67,21 +76,36 @@ pub(crate) fn from_environment() -> Result<UpOptions, Failure> {
     from_lookup(|variable| env::var_os(variable))
 }
 
+/// The value of one variable, without white space around it; `None` where nothing is left.
+pub(crate) fn value(
+    variable: &str,
+    lookup: impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<String>, Failure> {
+    let Some(value) = lookup(variable) else { return Ok(None) };
+    let text = text_of(variable, value)?;
+    Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
+}
+
+/// A variable's text, from its file where it names one.
+fn text_of(variable: &str, value: OsString) -> Result<String, Failure> {
+    let value = value.into_string().map_err(|_| Failure::usage(variable, "the value is not UTF-8"))?;
+    match value.strip_prefix("file:") {
+        Some(path) => read_file(path)
+            .map_err(|error| Failure::usage(variable, format!("cannot read {path:?}: {error}"))),
+        None => Ok(value),
+    }
+}
+
 /// The layer of options that these variables say.
 fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Result<UpOptions, Failure> {
     let mut options = UpOptions::default();
     for &(option, variable) in VARIABLES {
         let Some(value) = lookup(variable) else { continue };
-        let value = value.into_string().map_err(|_| Failure::usage(variable, "the value is not UTF-8"))?;
+        let text = text_of(variable, value)?;
         // Kubernetes sets VXGATE_PORT to a URL in every pod beside a service that is called vxgate.
-        if option == "port" && value.contains("://") {
+        if option == "port" && text.contains("://") {
             continue;
         }
-        let text = match value.strip_prefix("file:") {
-            Some(path) => read_file(path)
-                .map_err(|error| Failure::usage(variable, format!("cannot read {path:?}: {error}")))?,
-            None => value,
-        };
         let values: Vec<&str> = if LISTS.contains(&option) {
             text.split([',', ' ', '\t', '\r', '\n']).filter(|value| !value.is_empty()).collect()
         } else {
@@ -164,7 +188,7 @@ mod tests {
                 line.push(format!("--{option}={}", if option == "source-port" { "4789" } else { default }));
             }
         }
-        assert_eq!(line.len(), 25, "{line:?}");
+        assert_eq!(line.len(), 29, "{line:?}");
         assert_eq!(UpConfig::new(read_layer(line).unwrap()), UpConfig::new(UpOptions::default()));
     }
 

@@ -62,7 +62,7 @@ fn the_examples_of_the_help_parse() {
         for line in examples.lines().take_while(|line| line.starts_with("  ")) {
             assert!(line.len() <= 100, "{line}: it would be wrapped");
             let Some(start) = line.find("vxgate ") else { continue };
-            let end = line.find(['|', '>', '&', ')']).unwrap_or(line.len());
+            let end = line[start..].find(['|', '>', '&', ')']).map_or(line.len(), |end| start + end);
             if line.contains("ln -s") {
                 continue;
             }
@@ -147,7 +147,7 @@ fn each_wrong_argument_is_named_with_what_is_allowed() {
     for (line, message) in [
         (
             "vxgate fly",
-            "vxgate: \"fly\": allowed are up, down, init, migrate, show, fdb, peer, lab, bench, completions, man",
+            "vxgate: \"fly\": allowed are up, down, init, migrate, show, fdb, peer, gate, lab, bench, completions, man",
         ),
         ("vxgate fdb fly", "vxgate: fdb: \"fly\": allowed are show, add, append, replace, del, flush"),
         ("vxgate --fly", "vxgate: \"--fly\": no such argument"),

@@ -1,5 +1,7 @@
 //! The options of `vxgate up`.
 
+pub(crate) mod gate;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use clap::Args;
 use ipnet::IpNet;
 use vxgate_codec::{ReservedBits, Vni};
 
+use self::gate::GateOptions;
 use crate::config::values::{
     self, BusyPoll, CpuList, DeviceName, Df, Forward, MssClamp, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl,
 };
@@ -229,6 +232,9 @@ pub(crate) struct UpOptions {
     /// VXGATE_DOWN_MS (peer-up).
     #[arg(long, value_name = "PROGRAM", value_parser = values::program, help_heading = "Health")]
     pub(crate) on_event: Option<PathBuf>,
+    /// From the Gate.
+    #[command(flatten)]
+    pub(crate) gate: GateOptions,
 }
 
 impl UpOptions {
@@ -272,6 +278,7 @@ impl UpOptions {
             probe_misses: self.probe_misses.or(lower.probe_misses),
             hold_down: self.hold_down.or(lower.hold_down),
             on_event: self.on_event.or(lower.on_event),
+            gate: self.gate.over(lower.gate),
         }
     }
 }

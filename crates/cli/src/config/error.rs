@@ -69,6 +69,10 @@ pub(crate) enum ConfigError {
     TooManyForwarded { count: usize },
     #[error("{given} stands alone")]
     ForwardAlone { given: Forward },
+    #[error("a tunnel sets itself up from one source, and --gate-peers is one already")]
+    TwoGates,
+    #[error("the Gate is opened by the API, which only --vpg-id asks")]
+    OpensNoGate,
 }
 
 fn scope(ip: IpAddr) -> &'static str {
@@ -96,6 +100,8 @@ impl ConfigError {
             Self::MtuBelowIpv6 { .. } => "mtu",
             Self::RouteTwice { .. } => "route",
             Self::RetryAboveInterval { .. } => "probe-retry",
+            Self::TwoGates => "vpg-id",
+            Self::OpensNoGate => "open-gate",
             Self::FewerPortsThanWorkers { .. } => "workers",
             Self::ForwardTwice { .. } | Self::ForwardAlone { .. } | Self::TooManyForwarded { .. } => {
                 "forward"
@@ -126,6 +132,8 @@ impl ConfigError {
             Self::RetryAboveInterval { interval, .. } => {
                 Some(format!("write --probe-retry {}, or less", interval.as_millis()))
             }
+            Self::TwoGates => Some("leave one of the two out".to_owned()),
+            Self::OpensNoGate => Some("add --vpg-id ID, which `soracom vpg list` shows".to_owned()),
             Self::GroupHasInner { peer, .. } => Some(format!("write --peer {peer}")),
             Self::UnderlayIsDevice { .. }
             | Self::InnerUnusable { .. }

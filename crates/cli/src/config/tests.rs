@@ -143,6 +143,8 @@ fn each_rule_names_the_option_and_says_why() {
         ("--forward 172.21.0.0/16 --forward 172.21.0.0/16", "forward", "given twice"),
         ("--forward on,172.21.0.0/16", "forward", "on stands alone"),
         ("--forward 172.21.0.0/16,off", "forward", "off stands alone"),
+        ("--gate-peers - --vpg-id 1", "vpg-id", "sets itself up from one source"),
+        ("--open-gate --coverage g", "open-gate", "which only --vpg-id asks"),
     ] {
         let error = refusal(line);
         assert_eq!(error.option(), option, "{line}");

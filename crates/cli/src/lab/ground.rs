@@ -11,9 +11,11 @@
 //! namespaces, and all of it goes when the process ends.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Child, Stdio};
 use std::thread;
 
+use vxgate_fake_gate::FakeGate;
 use vxgate_testbed::{Error, Host, KernelVxlan, link};
 
 /// The customer's host.
@@ -31,6 +33,9 @@ const VPC: &str = "172.21.0.0/16";
 const ROUTERS: [&str; 2] = ["100.64.158.1", "100.64.158.129"];
 /// The device behind them.
 pub(super) const DEVICE: &str = "10.129.0.5";
+
+/// Where the API listens, if it does.
+const API: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 21, 0, 1));
 
 /// What the Gate peers are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,6 +234,12 @@ impl Ground {
             }
         })?;
         Ok(())
+    }
+
+    /// Starts the API on `vpc`, which `you` reaches without any tunnel.
+    pub(super) fn serve_api(&self) -> io::Result<FakeGate> {
+        let address = SocketAddr::new(API, 0);
+        self.vpc.run(|| FakeGate::start_on(address))
     }
 
     /// What makes the kernel's name for each host, for `--keep`.

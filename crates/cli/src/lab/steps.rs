@@ -1,12 +1,14 @@
 //! The lab's steps: each is done, looked at and printed with what came of it and how long it took.
 
+use std::env;
 use std::io::{self, Write};
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::Context;
 use vxgate_codec::MacAddr;
-use vxgate_testbed::{Host, Ping, now, wait_for};
+use vxgate_fake_gate::{FakeGate, VPG_ID};
+use vxgate_testbed::{Host, Ping, eventually, now, wait_for};
 
 use super::PATIENCE;
 use super::failover::{self, AWAY, Run};
@@ -18,6 +20,9 @@ use crate::print::{self, Format, Style};
 use crate::tunnel::Tunnel;
 
 pub(super) const DEV: &str = "vxlan0";
+
+/// How long one of the pings that wait for the tunnel is waited for: they follow each other, so that none of them need be long.
+const FIRST_PING: Duration = Duration::from_millis(20);
 
 /// Prints the steps and counts those that did not hold.
 pub(super) struct Steps<'a> {
@@ -107,6 +112,76 @@ impl<'a> Steps<'a> {
             );
             Ok((tunnel, told))
         })
+    }
+
+    /// Starts the API.
+    pub(super) fn api(&mut self, ground: &Ground) -> anyhow::Result<FakeGate> {
+        self.step("Gate API", || {
+            let fake = ground.serve_api().context("the API does not start")?;
+            let told = format!("{}; one VPG, its Gate closed, this host not registered", fake.endpoint());
+            Ok((fake, told))
+        })
+    }
+
+    /// Starts the tunnel as a user does who has a key of the API and nothing else, and waits until the device answers.
+    pub(super) fn tunnel_from_api(&mut self, ground: &Ground, api: &FakeGate) -> anyhow::Result<Tunnel> {
+        let args = ["up", "--dev", DEV, "--vpg-id", VPG_ID, "--open-gate"];
+        writeln!(self.out, "\n  you$ export SORACOM_AUTH_KEY_ID=... SORACOM_AUTH_KEY=...")?;
+        writeln!(self.out, "  you$ vxgate {}", args.join(" "))?;
+        let tunnel = self.step("tunnel up", || {
+            let mut command = ground.you.command("/proc/self/exe");
+            // The user's own API, credentials and proxies have no place here.
+            for (variable, _) in env::vars_os() {
+                let name = variable.to_string_lossy().to_ascii_lowercase();
+                if name.starts_with("soracom_") || name.ends_with("_proxy") {
+                    command.env_remove(variable);
+                }
+            }
+            let account = api.account();
+            command
+                .args(args)
+                .env("SORACOM_ENDPOINT", api.endpoint())
+                .env("SORACOM_AUTH_KEY_ID", account.auth_key_id)
+                .env("SORACOM_AUTH_KEY", account.auth_key)
+                .env("VXGATE_ALLOW_PLAIN_HTTP", "1")
+                .env("VXGATE_STATE_DIR", "/run/vxgate-state");
+            let ping = Ping { count: 1, timeout: FIRST_PING, ..Ping::new(DEVICE.parse()?) };
+            let start = now();
+            let mut tunnel = Tunnel::start(&mut command).context("vxgate cannot be started")?;
+            let answered = eventually(PATIENCE, || {
+                tunnel.has_ended() || ground.you.run(|| ping.run()).is_ok_and(|report| report.all_answered())
+            });
+            let took = start.elapsed().as_millis();
+            if !answered || tunnel.has_ended() {
+                let log = tunnel.log();
+                let _ = tunnel.end();
+                anyhow::bail!("{DEVICE} does not answer; vxgate said:\n{log}");
+            }
+            Ok((tunnel, format!("{took} ms from start to the first answer of {DEVICE}")))
+        })?;
+        self.look("set up by", || {
+            let calls: Vec<String> = api
+                .requests()
+                .iter()
+                .map(|request| {
+                    let path = request.path.trim_start_matches("/v1");
+                    format!(
+                        "{} {}",
+                        request.method,
+                        path.replace(&format!("/virtual_private_gateways/{VPG_ID}"), "VPG")
+                    )
+                })
+                .collect();
+            let (registered, opened) = api.with(|gate| {
+                let vpg = gate.vpg_mut();
+                let own = vpg.peers.iter().find(|peer| peer.owned_by_customer);
+                (own.map(|own| own.inner.to_string()), vpg.gate_opened)
+            });
+            let held = opened && registered.is_some();
+            let registered = registered.unwrap_or_else(|| "nothing".to_owned());
+            Ok((held, format!("{}; registered with {registered}", calls.join(", "))))
+        })?;
+        Ok(tunnel)
     }
 
     /// Sends something, so that the host asks who has the device's address, and looks at what it was told.
@@ -259,6 +334,10 @@ impl<'a> Steps<'a> {
                 "    vxgate lab --keep         the same, and it stays: enter each host and look around"
             )?;
         }
+        writeln!(
+            self.out,
+            "    vxgate lab --api          `you` sets itself up from an API, as with a real key"
+        )?;
         writeln!(self.out, "    vxgate help up            the real thing: every option with its default")?;
         writeln!(self.out, "    vxgate init ETH LOCAL ... the arguments of the Gate's own script")?;
         self.out.flush()

@@ -88,7 +88,7 @@ impl Tenant {
     }
 
     /// Refuses an outer address that the underlay's sockets cannot send to.
-    fn check_family(&self, ip: IpAddr) -> Result<(), Refusal> {
+    pub(super) fn check_family(&self, ip: IpAddr) -> Result<(), Refusal> {
         if ip.to_canonical().is_ipv6() == self.about.is_v6 {
             return Ok(());
         }

@@ -57,6 +57,11 @@ impl Service {
         Service { pace: is_told.then(|| Pace::of(sd_notify::watchdog_enabled())) }
     }
 
+    /// The Gate's API is asked what the tunnel shall be, which takes as long as that takes.
+    pub(super) fn asking(&self) {
+        self.tell(&[NotifyState::Status("asking the Gate's API")]);
+    }
+
     /// The tunnel is up and can be reached.
     pub(super) fn ready(&self) {
         self.tell(&[NotifyState::Ready]);
@@ -158,9 +163,9 @@ mod tests {
     fn peer(ip: &str, state: PeerState) -> PeerStatus {
         PeerStatus {
             ip: ip.parse::<IpAddr>().unwrap(),
-            state,
             inner: None,
             state_for_s: None,
+            state,
             path_mtu: None,
             last_heard_s: None,
             rtt_us: None,
