@@ -236,7 +236,10 @@ async fn add(tenant: &Tenant, outer: IpAddr, inner: IpAddr) -> Result<(), Refusa
         Ok(_) | Err(ControlError::Exists) => segment.peer_set_inner(outer, Some(inner)),
         Err(error) => Err(error),
     });
-    added.await?.map_err(|error| Refusal::new(error.to_string()))
+    added.await?.map_err(|error| Refusal::new(error.to_string()))?;
+    // The way to it may be narrower than those to the others.
+    tenant.paths_changed.notify_one();
+    Ok(())
 }
 
 /// A fifth more or less, by a random number: hosts that were started together do not ask together.
