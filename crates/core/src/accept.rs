@@ -81,7 +81,7 @@ impl AcceptList {
 
 /// The source, unless it is a stranger.
 pub(crate) fn accept(source: Source, addr: IpAddr, blocks: &[Prefix]) -> Option<Source> {
-    (source.configured || blocks.iter().any(|block| block.contains(addr))).then_some(source)
+    (source.is_configured() || blocks.iter().any(|block| block.contains(addr))).then_some(source)
 }
 
 impl AcceptCache {

@@ -76,19 +76,40 @@ impl Reference {
 /// What an outer source address stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
-    /// Whether an entry that control made names it.
-    pub(crate) configured: bool,
+    /// What control and health say of it.
+    pub(crate) standing: Standing,
     /// The remote that its frames are counted for: the peer there if there is one.
     pub(crate) peer: Option<PeerId>,
     /// The remote that learning takes it for: at the segment's own port and VNI. None while it is down.
     pub(crate) learned: Option<PeerId>,
-    /// Whether learning heeds it: not while it is down.
-    pub(crate) serving: bool,
+}
+
+/// What control and health say of an outer source address. One octet, so that a [`Source`] is read back as it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// No entry that control made names it.
+    Other,
+    /// One does.
+    Configured,
+    /// One does, and it is a peer that is down.
+    Down,
 }
 
 impl Source {
+    /// Whether an entry that control made names it.
+    #[inline]
+    pub(crate) fn is_configured(&self) -> bool {
+        self.standing != Standing::Other
+    }
+
+    /// Whether it is a peer that is down, from which nothing is learned.
+    #[inline]
+    pub(crate) fn is_down(&self) -> bool {
+        self.standing == Standing::Down
+    }
+
     /// That no remote has the address.
-    pub(crate) const UNKNOWN: Source = Source { configured: false, peer: None, learned: None, serving: true };
+    pub(crate) const UNKNOWN: Source = Source { standing: Standing::Other, peer: None, learned: None };
 }
 
 impl Peers {
@@ -166,7 +187,8 @@ impl Peers {
         self.by_remote.get(&remote.normal(self.port, self.vni)).copied()
     }
 
-    /// The remotes at an address.
+    /// The remotes at an address. Called from one place, so that it becomes one with it: a stranger's address costs as much again
+    /// otherwise.
     pub(crate) fn at(&self, addr: IpAddr) -> impl Iterator<Item = (PeerId, &Known)> {
         let addr = addr.to_canonical();
         let here =
@@ -177,9 +199,11 @@ impl Peers {
     /// What an outer source address stands for.
     pub(crate) fn source(&self, addr: IpAddr) -> Source {
         let mut source = Source::UNKNOWN;
-        let mut is_peer = false;
+        let (mut is_peer, mut is_down) = (false, false);
         for (peer, known) in self.at(addr) {
-            source.configured |= known.configured > 0;
+            if known.configured > 0 {
+                source.standing = Standing::Configured;
+            }
             if source.peer.is_none() || known.peer && !is_peer {
                 source.peer = Some(peer);
                 is_peer = known.peer;
@@ -187,26 +211,26 @@ impl Peers {
             if known.remote == Remote::new(known.remote.addr) {
                 source.learned = Some(peer);
             }
-            source.serving &= known.serving;
+            is_down |= !known.serving;
         }
-        // So that the quick way, which compares this, pays nothing for the rule.
-        source.learned = source.learned.filter(|_| source.serving);
+        if is_down {
+            // Without a number to compare with, the quick way pays nothing for the rule.
+            source = Source { standing: Standing::Down, learned: None, ..source };
+        }
         source
     }
 
     /// Whether a peer is at this address.
     pub(crate) fn is_peer(&self, addr: IpAddr) -> bool {
-        self.at(addr).any(|(_, known)| known.peer)
+        // It is the one that counts, if there is one.
+        let peer = self.source(addr).peer.and_then(|peer| self.known(peer));
+        peer.is_some_and(|known| known.peer)
     }
 
     /// Says whether the remotes at this address are sent to and learned from.
     pub(crate) fn set_serving(&mut self, addr: IpAddr, serving: bool) {
-        let here: Vec<PeerId> = self.at(addr).map(|(peer, _)| peer).collect();
-        for peer in here {
-            if let Some(Some(known)) = self.known.get_mut(peer.index()) {
-                known.serving = serving;
-            }
-        }
+        let here = self.known.iter_mut().flatten().filter(|known| known.remote.addr == addr);
+        here.for_each(|known| known.serving = serving);
         self.version = self.version.wrapping_add(1);
     }
 
@@ -243,7 +267,7 @@ impl Peers {
 
     fn number(&mut self, remote: Remote) -> Result<PeerId, TooMany> {
         let peer = PeerId(self.free.pop_front().ok_or(TooMany)?);
-        let serving = self.at(remote.addr).all(|(_, known)| known.serving);
+        let serving = !self.source(remote.addr).is_down();
         let known = Known { remote, macs: 0, lists: 0, configured: 0, peer: false, serving };
         if let Some(place) = self.known.get_mut(peer.index()) {
             *place = Some(known);

@@ -216,14 +216,14 @@ impl Segment {
         let mut source = self.accept.source(addr, &self.peers).ok_or(DropReason::Stranger)?;
         let SegmentConfig { vni, reserved_bits, own_mac, .. } = self.config;
         let (mac, frame) = inspect(payload, vni, reserved_bits, own_mac)?;
+        if may_answer(frame) {
+            self.hear(addr, frame, now);
+        }
         if self.config.learning && self.learn(mac, addr, &source, now)? {
             source = self.peers.source(addr.to_canonical());
         }
         if let Some(peer) = source.peer {
             self.counters.heard(peer, now);
-        }
-        if may_answer(frame) {
-            self.hear(addr, frame, now);
         }
         Ok(UnderlayVerdict::Deliver { frame_offset: payload.len() - frame.len(), peer: source.peer })
     }
@@ -243,7 +243,7 @@ impl Segment {
                 Ok(false)
             }
             Some(hit) => self.meet(hit, mac, addr.to_canonical(), source, now),
-            None => Ok(source.serving && self.learn_new(mac, addr.to_canonical(), now)),
+            None => Ok(!source.is_down() && self.learn_new(mac, addr.to_canonical(), now)),
         }
     }
 
@@ -270,7 +270,7 @@ impl Segment {
             EntryState::Dynamic => {}
         }
         // Who is down would draw to itself what it cannot carry.
-        if !source.serving {
+        if source.is_down() {
             return Ok(false);
         }
         let learned = Reference::Mac { configured: false };
@@ -417,7 +417,9 @@ impl Segment {
             let addr = self.peers.known(*peer).map(|known| known.remote.addr);
             self.peers.release(*peer, Reference::list(mac));
             if let Some(addr) = addr.filter(|addr| mac.is_zero() && !self.peers.is_peer(*addr)) {
-                self.peers.set_serving(addr, true);
+                if self.peers.source(addr).is_down() {
+                    self.peers.set_serving(addr, true);
+                }
                 self.health.remove_peer(addr);
             }
         }

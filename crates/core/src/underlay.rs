@@ -160,14 +160,14 @@ impl UnderlayHalf {
         let UnderlayHalf { cache, view, .. } = self;
         let source = cache.source(addr, |addr| view.source(addr)).ok_or(DropReason::Stranger)?;
         let (mac, frame) = inspect(payload, self.vni, self.reserved_bits, self.view.own_mac)?;
+        if may_answer(frame) {
+            self.hear(addr, frame, now);
+        }
         if self.view.learning {
             self.recognise(mac, addr, &source, now)?;
         }
         if let Some(peer) = source.peer {
             self.counters.heard(peer, now);
-        }
-        if may_answer(frame) {
-            self.hear(addr, frame, now);
         }
         Ok(UnderlayVerdict::Deliver { frame_offset: payload.len() - frame.len(), peer: source.peer })
     }
@@ -188,7 +188,7 @@ impl UnderlayHalf {
             }
             Some(hit) => self.meet(hit, mac, addr.to_canonical(), source, now),
             None => {
-                if source.serving {
+                if !source.is_down() {
                     self.report(mac, addr.to_canonical(), now);
                 }
                 Ok(())
@@ -215,7 +215,7 @@ impl UnderlayHalf {
         match kind.state {
             EntryState::Permanent | EntryState::Static => Err(DropReason::StaticElsewhere),
             EntryState::Dynamic => {
-                if source.serving {
+                if !source.is_down() {
                     self.report(mac, addr, now);
                 }
                 Ok(())

@@ -93,7 +93,10 @@ struct Figures {
     open: usize,
     return_gap_max_ms: u64,
     duplicates: usize,
+    /// Of each run, ascending.
     gaps_ms: Vec<u64>,
+    /// Of each run, ascending.
+    return_gaps_ms: Vec<u64>,
 }
 
 /// Measures, and prints what came of it.
@@ -155,8 +158,12 @@ fn line(out: &mut dyn Write, figures: &Figures) -> io::Result<()> {
 
 impl Figures {
     fn of(outage: Outage, plane: Plane, runs: &[Run]) -> Figures {
-        let mut gaps_ms: Vec<u64> = runs.iter().map(|run| millis(run.gap)).collect();
-        gaps_ms.sort_unstable();
+        let sorted = |gap: fn(&Run) -> Duration| {
+            let mut sorted: Vec<u64> = runs.iter().map(|run| millis(gap(run))).collect();
+            sorted.sort_unstable();
+            sorted
+        };
+        let (gaps_ms, return_gaps_ms) = (sorted(|run| run.gap), sorted(|run| run.gap_at_return));
         // The smallest value that so many per cent of the runs do not exceed.
         let quantile = |percent: usize| {
             gaps_ms
@@ -172,9 +179,10 @@ impl Figures {
             gap_p99_ms: quantile(99),
             gap_max_ms: quantile(100),
             open: runs.iter().filter(|run| run.is_open).count(),
-            return_gap_max_ms: runs.iter().map(|run| millis(run.gap_at_return)).max().unwrap_or_default(),
+            return_gap_max_ms: return_gaps_ms.last().copied().unwrap_or_default(),
             duplicates: runs.iter().map(|run| run.duplicates).sum(),
             gaps_ms,
+            return_gaps_ms,
         }
     }
 }

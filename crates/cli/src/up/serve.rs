@@ -218,7 +218,9 @@ impl Handler for Tenant {
                 self.paths_changed.notify_one();
                 Ok(())
             }
-            Err(ControlError::Exists) => Err(Refusal::new(format!("{ip} is a peer already"))),
+            Err(ControlError::Exists) => Err(Refusal::new(format!("{ip} is a peer already")).with_hint(
+                format!("to give it another inner address, take it away first: vxgate peer del {ip}"),
+            )),
             Err(error) => Err(refusal(error)),
         }
     }
