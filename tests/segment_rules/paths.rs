@@ -80,7 +80,7 @@ fn path_events(bench: &mut Bench) -> Vec<(IpAddr, u16)> {
 fn nothing_is_known_of_a_path_until_somebody_tells() {
     let bench = Bench::with_peers(&[A]);
     assert_eq!(path_of(&bench, A), None);
-    assert!(bench.segment.limits().fits_everywhere(65_535));
+    assert!(bench.segment.limits().everywhere() > 65_535);
     assert_eq!(bench.segment.limits().mss(), None);
 }
 
@@ -151,7 +151,7 @@ fn a_black_hole_narrows_what_the_way_out_lets_pass_and_is_told() {
     assert_eq!((path_of(&bench, A), path_of(&bench, B)), (Some(1400), Some(1500)));
     let numbers: Vec<_> = bench.segment.peers().map(|peer| peer.id).collect();
     assert_eq!(numbers.iter().map(|peer| limits.towards(*peer)).collect::<Vec<_>>(), [1364, 1464]);
-    assert!(limits.fits_everywhere(1364) && !limits.fits_everywhere(1365));
+    assert_eq!(limits.everywhere(), 1364);
     assert_eq!(path_events(&mut bench).last(), Some(&(addr(A), 1400)));
 }
 
@@ -170,7 +170,7 @@ fn an_icmp_error_is_heeded_where_it_lowers_what_is_known() {
     assert!(bench.segment.handle_too_big(addr(A), 0, now), "an old router");
     assert_eq!(path_of(&bench, A), Some(576));
     assert_eq!(path_events(&mut bench), [(addr(A), 1500), (addr(A), 1400), (addr(A), 576)]);
-    assert!(!bench.segment.limits().fits_everywhere(1364));
+    assert!(bench.segment.limits().everywhere() < 1364);
     let due = bench.segment.deadline().expect("what was learned is forgotten in time");
     bench.segment.handle_due(due);
     assert_eq!(path_of(&bench, A), Some(1500));
@@ -220,9 +220,9 @@ fn what_was_known_of_a_path_goes_with_its_peer() {
     let now = bench.now;
     bench.segment.set_link_mtu(addr(A), Some(1400), now);
     bench.segment.set_link_mtu(addr(B), Some(1500), now);
-    assert!(!bench.segment.limits().fits_everywhere(1365));
+    assert_eq!(bench.segment.limits().everywhere(), 1364);
     bench.segment.peer_del(addr(A)).unwrap();
-    assert!(bench.segment.limits().fits_everywhere(1464), "its number may be another's next");
+    assert_eq!(bench.segment.limits().everywhere(), 1464, "its number may be another's next");
     wait(&mut bench, Duration::from_secs(1));
     bench.segment.handle_tick(bench.now);
     bench.segment.peer_add(remote(A), bench.now).unwrap();

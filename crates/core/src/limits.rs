@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! One thread writes, the segment's; the others read for each frame, without a lock. Nearly every frame is no longer than what
+//! One thread writes, the segment's; the others read for each batch, without a lock. Nearly every frame is no longer than what
 //! fits every path, and one comparison says so; only a longer one is compared with the path that it is to take. A
 //! reader may see one number before another: then one frame more or less is sent, which the underlay judges again.
 
@@ -36,11 +36,11 @@ impl Limits {
         }
     }
 
-    /// Whether a frame of this many octets, from its destination address on, fits whatever path it takes.
+    /// The longest frame that fits whatever path it takes, in octets from its destination address on.
     #[inline]
     #[must_use]
-    pub fn fits_everywhere(&self, frame_octets: usize) -> bool {
-        frame_octets as u64 <= u64::from(self.everywhere.load(Ordering::Relaxed))
+    pub fn everywhere(&self) -> usize {
+        usize::try_from(self.everywhere.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
     }
 
     /// The longest frame that fits the path to this remote, in octets from its destination address on.
@@ -84,15 +84,15 @@ mod tests {
     #[test]
     fn what_fits_everywhere_is_what_fits_the_narrowest_path() {
         let limits = Limits::new(3);
-        assert!(limits.fits_everywhere(usize::from(u16::MAX)));
+        assert_eq!(limits.everywhere(), UNLIMITED as usize);
         limits.set_towards(PeerId(1), Some(1464));
         limits.set_towards(PeerId(2), Some(1364));
-        assert!(limits.fits_everywhere(1364) && !limits.fits_everywhere(1365));
+        assert_eq!(limits.everywhere(), 1364);
         assert_eq!([0, 1, 2, 3].map(|peer| limits.towards(PeerId(peer))), [UNLIMITED, 1464, 1364, UNLIMITED]);
         limits.set_towards(PeerId(2), None);
-        assert!(limits.fits_everywhere(1464) && !limits.fits_everywhere(1465));
+        assert_eq!(limits.everywhere(), 1464);
         limits.set_towards(PeerId(1), None);
-        assert!(limits.fits_everywhere(usize::from(u16::MAX)));
+        assert_eq!(limits.everywhere(), UNLIMITED as usize);
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl Peers {
 
     /// The remotes at an address. Called from one place, so that it becomes one with it: a stranger's address costs as much again
     /// otherwise.
-    fn at(&self, addr: IpAddr) -> impl Iterator<Item = (PeerId, &Known)> {
+    pub(crate) fn at(&self, addr: IpAddr) -> impl Iterator<Item = (PeerId, &Known)> {
         let addr = addr.to_canonical();
         let here =
             self.by_remote.range(Remote::new(addr)..).take_while(move |(remote, _)| remote.addr == addr);

@@ -27,6 +27,8 @@ pub struct Egress<R, T> {
     policy: OuterPolicy,
     tally: CounterTally,
     targets: Vec<Target>,
+    /// Those of them whose path carries the frame, where not all do.
+    fitting: Vec<Target>,
     host: Host,
 }
 
@@ -41,7 +43,7 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
     ) -> Self {
         let (limits, tally) = (half.limits(), CounterTally(counters));
         let host = Host { answers: None, allowance: Allowance::FULL };
-        Self { port, underlay, half, limits, policy, tally, targets: Vec::new(), host }
+        Self { port, underlay, half, limits, policy, tally, targets: Vec::new(), fitting: Vec::new(), host }
     }
 
     /// The same, with somebody to take answers to the host.
@@ -71,7 +73,7 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
 
     /// The second half of a turn: sends the batch.
     pub(crate) fn forward(&mut self, count: usize) -> io::Result<()> {
-        let mss = self.limits.mss();
+        let (mss, everywhere) = (self.limits.mss(), self.limits.everywhere());
         for index in 0..count {
             let mut frame = self.port.frame(index);
             if let Some(limit) = mss
@@ -81,11 +83,11 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
                 tcp::clamp_mss(frame.octets_mut(), limit, unfinished);
             }
             let (octets, frames, longest) = (frame.octets(), frame.frames() as u64, frame.longest());
-            let mut single;
+            let single;
             let mut targets = match self.half.handle_superframe(octets, frames) {
                 OverlayVerdict::Unicast(peer, to) => {
                     single = [Target { peer, address: to.addr, vni: to.vni }];
-                    &mut single[..]
+                    &single[..]
                 }
                 OverlayVerdict::Flood(to) => {
                     self.targets.clear();
@@ -94,18 +96,19 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
                         address: to.addr,
                         vni: to.vni,
                     }));
-                    &mut self.targets
+                    &self.targets
                 }
                 // The core has counted it.
                 OverlayVerdict::Drop(_) => continue,
             };
-            if !self.limits.fits_everywhere(longest) {
-                let (fitting, room) = fit(targets, longest, frames, &self.limits, &mut self.tally);
-                if fitting.is_empty() {
+            if longest > everywhere {
+                let of = (longest, frames);
+                let room = fit(targets, of, &self.limits, &mut self.fitting, &mut self.tally);
+                if self.fitting.is_empty() {
                     self.host.tell_too_big(octets, room, &self.tally.0);
                     continue;
                 }
-                targets = fitting;
+                targets = &self.fitting;
             }
             let outer = self.policy.outer(octets);
             self.underlay.push(octets, frame.work, &outer, targets, &mut self.tally);
@@ -153,29 +156,29 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
     }
 }
 
-/// Moves the targets whose path carries a frame of this length to the front and returns them, with the room on the narrowest
-/// path of the others. For those the frame is dropped.
+/// Lists the targets whose path carries a frame of this length, in their order, and drops it for the others, as so many frames of the
+/// wire; the room on the narrowest path of those.
 #[cold]
-fn fit<'a>(
-    targets: &'a mut [Target],
-    longest: usize,
-    frames: u64,
+#[inline(never)]
+fn fit(
+    targets: &[Target],
+    (longest, frames): (usize, u64),
     limits: &Limits,
+    fitting: &mut Vec<Target>,
     tally: &mut CounterTally,
-) -> (&'a mut [Target], u32) {
-    let (mut fitting, mut room) = (0, u32::MAX);
-    for at in 0..targets.len() {
-        let towards = limits.towards(targets[at].peer);
+) -> u32 {
+    fitting.clear();
+    let mut room = u32::MAX;
+    for target in targets {
+        let towards = limits.towards(target.peer);
         if longest as u64 <= u64::from(towards) {
-            // In their order: the others are not looked at again.
-            targets[fitting] = targets[at];
-            fitting += 1;
+            fitting.push(*target);
         } else {
             room = room.min(towards);
-            tally.dropped(targets[at].peer, DropReason::TooBig, frames);
+            tally.dropped(target.peer, DropReason::TooBig, frames);
         }
     }
-    (&mut targets[..fitting], room)
+    room
 }
 
 /// The host, as the one that is answered.
