@@ -191,7 +191,7 @@ impl Segment {
         }
         for (outer, probe) in probes {
             let frame = packet::question(self.config.own_mac, &self.health.own, probe.inner, probe.mac);
-            let peer = self.peers.source(outer).peer;
+            let peer = self.peers.source(outer).peer();
             if let Some(target) = peer.and_then(|peer| self.peers.target(peer)) {
                 self.counters.health().probes.add(1);
                 self.transmit(Transmit { target, frame, dont_fragment: None });

@@ -5,8 +5,10 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 use core::iter;
 use core::net::{IpAddr, SocketAddr};
+use core::num::NonZeroU64;
 
 use vxgate_codec::{MacAddr, Vni};
 
@@ -73,43 +75,64 @@ impl Reference {
     }
 }
 
-/// What an outer source address stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Source {
-    /// What control and health say of it.
-    pub(crate) standing: Standing,
-    /// The remote that its frames are counted for: the peer there if there is one.
-    pub(crate) peer: Option<PeerId>,
-    /// The remote that learning takes it for: at the segment's own port and VNI. None while it is down.
-    pub(crate) learned: Option<PeerId>,
-}
+/// What an outer source address stands for. One word, which is copied and kept in a register: as fields, what was just written
+/// waits before it can be read in other parts, for longer than the rest of the verdict takes
+/// (`cargo bench --bench core -- underlay`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Source(NonZeroU64);
 
-/// What control and health say of an outer source address. One octet, so that a [`Source`] is read back as it was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// No entry that control made names it.
-    Other,
-    /// One does.
-    Configured,
-    /// One does, and it is a peer that is down.
-    Down,
-}
+/// The lowest 16 bits number the remote that frames are counted for, the next 16 the one that learning takes it for.
+const LEARNED_SHIFT: u32 = 16;
+const HAS_PEER: u64 = 1 << 32;
+const HAS_LEARNED: u64 = 1 << 33;
+const CONFIGURED: u64 = 1 << 34;
+const DOWN: u64 = 1 << 35;
+/// In every one, so that none is 0.
+const SOURCE: u64 = 1 << 36;
 
 impl Source {
+    /// That no remote has the address.
+    pub(crate) const UNKNOWN: Source = Source(NonZeroU64::MIN.saturating_add(SOURCE - 1));
+
+    fn with(self, bits: u64) -> Source {
+        Source(self.0 | bits)
+    }
+
+    /// The remote that its frames are counted for: the peer there if there is one.
+    #[inline]
+    pub(crate) fn peer(self) -> Option<PeerId> {
+        (self.0.get() & HAS_PEER != 0).then_some(PeerId(self.0.get() as u16))
+    }
+
+    /// The remote that learning takes it for: at the segment's own port and VNI. None while it is down.
+    #[inline]
+    pub(crate) fn learned(self) -> Option<PeerId> {
+        let number = (self.0.get() >> LEARNED_SHIFT) as u16;
+        (self.0.get() & HAS_LEARNED != 0).then_some(PeerId(number))
+    }
+
     /// Whether an entry that control made names it.
     #[inline]
-    pub(crate) fn is_configured(&self) -> bool {
-        self.standing != Standing::Other
+    pub(crate) fn is_configured(self) -> bool {
+        self.0.get() & CONFIGURED != 0
     }
 
     /// Whether it is a peer that is down, from which nothing is learned.
     #[inline]
-    pub(crate) fn is_down(&self) -> bool {
-        self.standing == Standing::Down
+    pub(crate) fn is_down(self) -> bool {
+        self.0.get() & DOWN != 0
     }
+}
 
-    /// That no remote has the address.
-    pub(crate) const UNKNOWN: Source = Source { standing: Standing::Other, peer: None, learned: None };
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("peer", &self.peer())
+            .field("learned", &self.learned())
+            .field("configured", &self.is_configured())
+            .field("down", &self.is_down())
+            .finish()
+    }
 }
 
 impl Peers {
@@ -199,31 +222,29 @@ impl Peers {
     /// What an outer source address stands for.
     pub(crate) fn source(&self, addr: IpAddr) -> Source {
         let mut source = Source::UNKNOWN;
-        let (mut is_peer, mut is_down) = (false, false);
+        let (mut counted, mut is_peer) = (None, false);
         for (peer, known) in self.at(addr) {
             if known.configured > 0 {
-                source.standing = Standing::Configured;
+                source = source.with(CONFIGURED);
             }
-            if source.peer.is_none() || known.peer && !is_peer {
-                source.peer = Some(peer);
+            if counted.is_none() || known.peer && !is_peer {
+                counted = Some(peer);
                 is_peer = known.peer;
             }
-            if known.remote == Remote::new(known.remote.addr) {
-                source.learned = Some(peer);
+            // Without a number to compare with, the quick way pays nothing for the rule about who is down.
+            if !known.serving {
+                source = source.with(DOWN);
+            } else if known.remote == Remote::new(known.remote.addr) {
+                source = source.with(HAS_LEARNED | u64::from(peer.0) << LEARNED_SHIFT);
             }
-            is_down |= !known.serving;
         }
-        if is_down {
-            // Without a number to compare with, the quick way pays nothing for the rule.
-            source = Source { standing: Standing::Down, learned: None, ..source };
-        }
-        source
+        counted.map_or(source, |peer| source.with(HAS_PEER | u64::from(peer.0)))
     }
 
     /// Whether a peer is at this address.
     pub(crate) fn is_peer(&self, addr: IpAddr) -> bool {
         // It is the one that counts, if there is one.
-        let peer = self.source(addr).peer.and_then(|peer| self.known(peer));
+        let peer = self.source(addr).peer().and_then(|peer| self.known(peer));
         peer.is_some_and(|known| known.peer)
     }
 
@@ -236,7 +257,7 @@ impl Peers {
 
     /// When anything last came from this address, to whichever worker.
     pub(crate) fn last_heard(&self, addr: IpAddr) -> Option<Timestamp> {
-        let peer = self.source(addr).peer?;
+        let peer = self.source(addr).peer()?;
         self.counters.iter().filter_map(|counters| counters.last_heard(peer)).max()
     }
 

@@ -222,10 +222,10 @@ impl Segment {
         if self.config.learning && self.learn(mac, addr, &source, now)? {
             source = self.peers.source(addr.to_canonical());
         }
-        if let Some(peer) = source.peer {
+        if let Some(peer) = source.peer() {
             self.counters.heard(peer, now);
         }
-        Ok(UnderlayVerdict::Deliver { frame_offset: payload.len() - frame.len(), peer: source.peer })
+        Ok(UnderlayVerdict::Deliver { frame_offset: payload.len() - frame.len(), peer: source.peer() })
     }
 
     /// Learns that `mac` is behind `addr`, and says whether that made or moved an entry.
@@ -238,7 +238,7 @@ impl Segment {
         now: Timestamp,
     ) -> Result<bool, DropReason> {
         match self.fdb.find(mac) {
-            Some(hit) if Some(hit.peer()) == source.learned => {
+            Some(hit) if Some(hit.peer()) == source.learned() => {
                 self.fdb.touch(hit.slot(), now.seconds_up());
                 Ok(false)
             }
@@ -318,7 +318,7 @@ impl Segment {
         {
             // That the entry has become static is for the next frame to find out: this one is delivered.
             let _ = self.learn(mac, &addr, &source, now);
-            if let Some(peer) = self.peers.source(addr).peer {
+            if let Some(peer) = self.peers.source(addr).peer() {
                 self.counters.heard(peer, now);
             }
         }

@@ -166,10 +166,10 @@ impl UnderlayHalf {
         if self.view.learning {
             self.recognise(mac, addr, &source, now)?;
         }
-        if let Some(peer) = source.peer {
+        if let Some(peer) = source.peer() {
             self.counters.heard(peer, now);
         }
-        Ok(UnderlayVerdict::Deliver { frame_offset: payload.len() - frame.len(), peer: source.peer })
+        Ok(UnderlayVerdict::Deliver { frame_offset: payload.len() - frame.len(), peer: source.peer() })
     }
 
     /// Notes that `mac` is behind `addr`, where the table says so; else reports it.
@@ -182,7 +182,7 @@ impl UnderlayHalf {
         now: Timestamp,
     ) -> Result<(), DropReason> {
         match self.fdb.find(mac) {
-            Some(hit) if Some(hit.peer()) == source.learned => {
+            Some(hit) if Some(hit.peer()) == source.learned() => {
                 self.fdb.touch(hit, now.seconds_up());
                 Ok(())
             }
