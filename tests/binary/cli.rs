@@ -69,7 +69,10 @@ impl Ended {
 fn a_wrong_command_line_exits_with_2_and_a_line_that_names_the_argument_and_what_is_allowed() {
     let scratch = Scratch::new();
     for (line, message) in [
-        ("fly", "vxgate: \"fly\": allowed are up, down, init, show, fdb, peer, lab, bench, completions, man"),
+        (
+            "fly",
+            "vxgate: \"fly\": allowed are up, down, init, show, fdb, peer, doctor, lab, bench, completions, man",
+        ),
         ("up --mss 1", "vxgate: up: \"--mss\": no such argument"),
         (
             "up --dev sixteen-octets-x",

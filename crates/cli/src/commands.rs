@@ -15,7 +15,7 @@ use crate::control::runtime_dir::RuntimeDir;
 use crate::failure::Failure;
 use crate::print::fdb::FdbPrinter;
 use crate::print::{self, Format, Style};
-use crate::{bench, init, lab, up};
+use crate::{bench, doctor, init, lab, up};
 
 /// Does what the command line asks for.
 pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure> {
@@ -42,6 +42,10 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
         }
         Some(Command::Peer { verb }) => {
             peer_command(out, verb.unwrap_or(PeerCommand::List(PeerListArgs::default())), output)
+        }
+        Some(Command::Doctor(args)) => {
+            let options = args.options.over(environment::from_environment()?);
+            doctor::run(options, format(args.output.or(output)), out)
         }
         Some(Command::Lab(args)) => lab::run(&args, out),
         Some(Command::Bench(args)) => bench::run(&args, out),

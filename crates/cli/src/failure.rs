@@ -75,6 +75,11 @@ impl Failure {
         Failure { status: Status::Silent(code), ..Failure::failed("daemon", "it ended") }
     }
 
+    /// What was printed says what is wrong: exit status 1 without a word.
+    pub(crate) fn printed() -> Failure {
+        Failure { status: Status::Silent(1), ..Failure::failed("report", "something is wrong") }
+    }
+
     /// Whether there is nothing to print.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self.status, Status::Silent(_))

@@ -6,9 +6,9 @@
 //!   nothing left ◄── drop: device, addresses, routes, sockets ◄── threads stopped ◄── signal, down, end ◄──┘
 //! ```
 
-mod error;
-mod owner;
-mod plan;
+pub(crate) mod error;
+pub(crate) mod owner;
+pub(crate) mod plan;
 mod serve;
 mod tunnel;
 
@@ -198,7 +198,7 @@ async fn watch(forwarder: &Forwarder) {
 }
 
 /// An error with all its causes, as one sentence.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

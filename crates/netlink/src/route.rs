@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
-    RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -166,8 +166,11 @@ fn message_for(prefix: IpNet, link: &Link, gateway: Option<IpAddr>, source: Opti
     message
 }
 
+/// What the kernel remembers of one destination, such as a path's MTU, is listed too since Linux 5.3, and is no route of the table.
 fn in_main_table(message: &RouteMessage) -> bool {
-    message.header.table == RouteHeader::RT_TABLE_MAIN && message.header.kind == RouteType::Unicast
+    !message.header.flags.contains(RouteFlags::Cloned)
+        && message.header.table == RouteHeader::RT_TABLE_MAIN
+        && message.header.kind == RouteType::Unicast
 }
 
 #[expect(

@@ -13,6 +13,8 @@ mod bench;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod ends;
 #[cfg(test)]
 mod figures;

@@ -81,6 +81,7 @@ fn the_examples_of_the_help_parse() {
                 Some(Command::Peer { verb: Some(PeerCommand::Add(args) | PeerCommand::Del(args)) }) => {
                     drop(peer::parse_one("peer add", &args.words).expect(line));
                 }
+                Some(Command::Doctor(args)) => drop(crate::config::UpConfig::new(args.options).expect(line)),
                 Some(Command::Up(options)) => drop(crate::config::UpConfig::new(*options).expect(line)),
                 Some(Command::Init(args)) => {
                     drop(vxgate_gate::InitArguments::parse(&args.arguments).expect(line))
@@ -92,9 +93,9 @@ fn the_examples_of_the_help_parse() {
 }
 
 #[test]
-fn the_help_of_up_names_each_option_and_the_long_one_its_variable() {
-    for help in ["-h", "--help"] {
-        let text = printed(&format!("vxgate up {help}"));
+fn the_help_of_up_and_doctor_names_each_option_and_the_long_one_its_variable() {
+    for (verb, help) in [("up", "-h"), ("up", "--help"), ("doctor", "-h"), ("doctor", "--help")] {
+        let text = printed(&format!("vxgate {verb} {help}"));
         for (option, variable) in VARIABLES {
             assert!(text.contains(&format!("--{option} ")), "{option}");
             assert_eq!(text.contains(&format!("[env: {variable}]")), help == "--help", "{variable}: {text}");
@@ -144,7 +145,7 @@ fn each_wrong_argument_is_named_with_what_is_allowed() {
     for (line, message) in [
         (
             "vxgate fly",
-            "vxgate: \"fly\": allowed are up, down, init, show, fdb, peer, lab, bench, completions, man",
+            "vxgate: \"fly\": allowed are up, down, init, show, fdb, peer, doctor, lab, bench, completions, man",
         ),
         ("vxgate fdb fly", "vxgate: fdb: \"fly\": allowed are show, add, append, replace, del, flush"),
         ("vxgate --fly", "vxgate: \"--fly\": no such argument"),

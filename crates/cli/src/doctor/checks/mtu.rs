@@ -1,0 +1,28 @@
+//! The tunnel's MTU against the underlay's.
+
+use vxgate_netlink::Link;
+
+use super::route::Ways;
+use crate::doctor::check::Check;
+use crate::doctor::finding::Finding;
+use crate::doctor::subject::Subject;
+use crate::up::plan;
+
+/// The MTU, where there can be one, and what there is to say of it.
+pub(crate) fn check(subject: &Subject, carrier: Option<&Link>, ways: &Ways) -> (Option<u32>, Vec<Finding>) {
+    let first = ways.iter().find_map(|(_, way)| way.as_ref().ok()?.as_ref());
+    let mut notices = Vec::new();
+    match plan::mtu(&subject.config, carrier, first.and_then(|route| route.mtu), &mut notices) {
+        Err(error) => (None, vec![Finding::refusal(Check::Mtu, &error)]),
+        Ok(mtu) if notices.is_empty() => {
+            let on = carrier.map_or_else(String::new, |link| format!(", on {} with {}", link.name, link.mtu));
+            (Some(mtu), vec![Finding::ok(Check::Mtu, format!("{mtu} octets inside{on}"))])
+        }
+        Ok(mtu) => {
+            let next_step =
+                format!("--mtu auto fits by itself; while it runs: ip link set {} mtu N", subject.config.dev);
+            let warn = |notice: String| Finding::warn(Check::Mtu, notice, &next_step);
+            (Some(mtu), notices.into_iter().map(warn).collect())
+        }
+    }
+}

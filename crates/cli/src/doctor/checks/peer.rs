@@ -1,0 +1,95 @@
+//! What each peer says, or the network in its place.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use vxgate_sys::udp::QueuedError;
+
+use super::{is_gate, rule};
+use crate::control::protocol::TunnelStatus;
+use crate::doctor::check::Check;
+use crate::doctor::finding::Finding;
+use crate::doctor::probes::path::PathFacts;
+use crate::doctor::subject::Subject;
+use crate::print::units::Ago;
+
+/// A peer that was heard so long ago still speaks: twice what ARP keeps silent about, and more than any probe's interval.
+const HEARD_S: u64 = 60;
+
+pub(crate) fn check(subject: &Subject, later: Option<&TunnelStatus>, paths: &[PathFacts]) -> Vec<Finding> {
+    let heard = |peer: IpAddr| {
+        let peers = later.iter().flat_map(|status| &status.peers);
+        peers.filter(|status| status.ip == peer).find_map(|status| status.last_heard_s)
+    };
+    let one = |path: &PathFacts| {
+        let peer = path.peer?;
+        Some(judge(peer, subject.config.port, subject.config.local, path, heard(peer)))
+    };
+    paths.iter().filter_map(one).collect()
+}
+
+fn judge(
+    peer: IpAddr,
+    port: u16,
+    local: Option<IpAddr>,
+    path: &PathFacts,
+    last_heard_s: Option<u64>,
+) -> Finding {
+    if let Some((why, next_step)) = path.icmp().find_map(|error| explain(peer, port, local, error)) {
+        return Finding::fail(Check::Peer, format!("{peer}: {why}"), next_step);
+    }
+    if let Some(seconds) = last_heard_s.filter(|seconds| *seconds <= HEARD_S) {
+        return Finding::ok(Check::Peer, format!("{peer} speaks: last heard {}", Ago(Some(seconds))));
+    }
+    if let Some(round_trip) = path.round_trip {
+        return Finding::ok(Check::Peer, format!("{peer} answers pings, in {}", millis(round_trip)));
+    }
+    let unasked = if path.tried.is_empty() { "this process may not ping" } else { "no answer to a ping" };
+    Finding::advice(
+        Check::Peer,
+        format!("{peer} is silent: {unasked}, and no error to a datagram"),
+        if is_gate(peer) {
+            "a Gate peer may be so and work; once the tunnel runs, the doctor sees whether anything comes from it"
+        } else {
+            "a firewall may do that; once the tunnel runs, the doctor sees whether anything comes from it"
+        },
+    )
+}
+
+/// What an ICMP error means (RFC 792, RFC 1812 section 5.2.7, RFC 4443 section 3), and what to do; none for those that other checks
+/// look at.
+fn explain(peer: IpAddr, port: u16, local: Option<IpAddr>, error: &QueuedError) -> Option<(String, String)> {
+    let v6 = peer.is_ipv6();
+    let by = error.offender.map_or_else(|| "somebody".to_owned(), |ip| ip.to_string());
+    let kind = (v6, error.icmp_type, error.icmp_code);
+    match kind {
+        (false, 3, 3) | (true, 1, 4) => {
+            let cure = if is_gate(peer) {
+                "see that the Gate is open and that this is a peer of your VPG"
+            } else {
+                "start the VTEP there, or see which port it has: --port"
+            };
+            Some((format!("nobody listens on UDP port {port} there"), cure.to_owned()))
+        }
+        (false, 3, 9 | 10 | 13) | (true, 1, 1 | 5) => Some((
+            format!("{by} forbids it: a firewall's ICMP error"),
+            format!("have it {}", rule(port, local, Some(peer))),
+        )),
+        (false, 3, 4) | (true, 2, _) => None,
+        (false, 3, _) | (true, 1, _) => Some((
+            format!("{by} says that there is no way to it"),
+            format!(
+                "look at the routes from {by} on; for a Gate peer, see that the VPG is joined to this VPC and its route table"
+            ),
+        )),
+        (false, 11, _) | (true, 3, _) => Some((
+            format!("datagrams go round in a loop: {by} says that their time is over"),
+            format!("look at the routes of {by}"),
+        )),
+        (_, _, _) => None,
+    }
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
