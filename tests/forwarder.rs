@@ -121,6 +121,45 @@ fn what_control_changes_is_in_force_when_it_returns() {
 }
 
 #[test]
+fn frames_of_our_own_go_to_their_peer_whoever_carries_the_way_out() {
+    for second_thread in [SecondThread::Never, SecondThread::OnDemand, SecondThread::Always] {
+        for workers in [1, 3] {
+            let ends: Vec<_> = (0..workers)
+                .map(|_| (MemoryPort::new(device(MAC_A), 256), MemoryUnderlay::new(1024)))
+                .map(|(port, underlay)| (port.expect("descriptors"), underlay.expect("descriptors")))
+                .collect();
+            let networks: Vec<_> = ends.iter().map(|(_, (_, network))| network.clone()).collect();
+            let pairs = ends.into_iter().map(|((port, _), (underlay, _))| (port, underlay));
+            let options = WorkerOptions { second_thread, ..WorkerOptions::default() };
+            let forwarder =
+                Forwarder::spawn_pairs(segment(MAC_A, &[B]), pairs, OuterPolicy::default(), &options)
+                    .expect("threads");
+            let control = forwarder.control();
+            let stranger: IpAddr = "192.0.2.99".parse().expect("an address");
+            // More than wait on the line between the threads: the rest waits in the segment.
+            let sent = control.with(move |segment, _| {
+                let frames = (0..200).map(|number| frame(MAC_B, MAC_A, number));
+                let sent = frames.filter(|frame| segment.transmit(B, frame.clone(), Some(true))).count();
+                (sent, segment.transmit(stranger, frame(MAC_B, MAC_A, 0), None))
+            });
+            assert_eq!(sent, Ok((200, false)));
+            for number in 0..200 {
+                let (to, datagram) =
+                    networks[0].recv_within(PATIENCE).expect("waiting works").expect("one for each");
+                assert_eq!((to.ip(), &datagram[8..]), (B, &frame(MAC_B, MAC_A, number)[..]));
+            }
+            let counters = forwarder.counters();
+            assert!(eventually(PATIENCE, || counters.snapshot().own.sent.frames == 200));
+            let counts = counters.snapshot();
+            assert_eq!((counts.own.sent.octets, counts.own.unsent), (200 * 60, 1));
+            assert_eq!((counts.overlay_in.frames, counts.sent.frames), (0, 0), "no frame of the host");
+            assert!(counts.is_balanced() && networks.iter().all(|network| network.recv().is_none()));
+            forwarder.stop().expect("a clean end");
+        }
+    }
+}
+
+#[test]
 fn each_target_gets_its_own_vni() {
     let a = Vtep::start(MAC_A, &[B]);
     let other = Vni::new(77).expect("24 bits");

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::args::fdb::{self, FdbCommand, ShowArgs};
 use crate::args::peer::{self, PeerCommand, PeerListArgs};
+use crate::args::up::UpOptions;
 use crate::args::{self, Command, CommandLine, OutputArgs, environment};
 use crate::config::UpConfig;
 use crate::config::values::DeviceName;
@@ -25,12 +26,7 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
         Some(Command::Show { words, output: own }) => {
             show(out, args::parse_device("show", &words)?, own.or(output))
         }
-        Some(Command::Up(options)) => {
-            let options = options.over(environment::from_environment()?);
-            let config = UpConfig::new(options)
-                .map_err(|error| Failure::config(&error, |option| format!("up: --{option}")))?;
-            up::run(config, || {})
-        }
+        Some(Command::Up(options)) => up_command(options.over(environment::from_environment()?)),
         Some(Command::Down { words }) => {
             let dev = args::parse_device("down", &words)?;
             connect("down", dev.as_ref())?.down().map_err(|error| Failure::client("down", &error))
@@ -52,6 +48,20 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
         Some(Command::Completions { shell }) => completions(out, shell),
         Some(Command::Man { dir }) => man(out, dir.as_deref()),
     }
+}
+
+/// Brings up the tunnel that the options ask for, with the Gate's own word where they name its source.
+fn up_command(mut options: UpOptions) -> Result<(), Failure> {
+    let config = |options: UpOptions| {
+        UpConfig::new(options).map_err(|error| Failure::config(&error, |option| format!("up: --{option}")))
+    };
+    let Some(source) = options.gate.gate_peers.take() else { return up::run(config(options)?, || {}) };
+    // Mistakes of the command line are told before the list is read.
+    config(options.clone())?;
+    let (options, notices) = up::gate::list::complete_from(&source, options)?;
+    let mut config = config(options)?;
+    config.notices.extend(notices);
+    up::run(config, || {})
 }
 
 fn show(out: &mut dyn Write, dev: Option<DeviceName>, output: OutputArgs) -> Result<(), Failure> {

@@ -21,7 +21,7 @@ use vxgate_codec::{ReservedBits, Vni};
 
 use crate::args::up::UpOptions;
 pub(crate) use error::ConfigError;
-use values::{BusyPoll, CpuList, DeviceName, Df, Mtu, SourcePort, Threads, Tos, Ttl};
+use values::{BusyPoll, CpuList, DeviceName, Df, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl};
 
 /// Most peers of one tunnel: the core's default limit of remote VTEPs.
 pub(crate) const MAX_PEERS: usize = 1024;
@@ -45,8 +45,9 @@ pub(crate) struct UpConfig {
     pub(crate) local: Option<IpAddr>,
     /// The interface of the underlay; `None` for the one that routing chooses. Present where a peer is a group.
     pub(crate) underlay: Option<DeviceName>,
-    /// Outer addresses of the peers, no two alike, in the order given; a multicast address is a group to join.
-    pub(crate) peers: Vec<IpAddr>,
+    /// The peers in the order given, no two with the same outer or inner address; a multicast address is a group to join, and
+    /// has no inner one.
+    pub(crate) peers: Vec<PeerSpec>,
     /// The device's addresses, no two alike, no two in overlapping networks of different length.
     pub(crate) addresses: Vec<IpNet>,
     /// The UDP port to receive on and to send to.
@@ -151,6 +152,7 @@ impl UpConfig {
         };
         config.check_underlay()?;
         config.check_peers()?;
+        config.check_inner(&mut notices)?;
         config.check_addresses()?;
         config.check_accept_from()?;
         config.check_workers()?;
@@ -184,7 +186,7 @@ impl UpConfig {
             return Err(ConfigError::TooManyPeers { count: self.peers.len() });
         }
         let mut seen = BTreeSet::new();
-        for &peer in &self.peers {
+        for peer in self.outer_peers() {
             if !seen.insert(peer) {
                 return Err(ConfigError::PeerTwice { peer });
             }
@@ -204,12 +206,50 @@ impl UpConfig {
         Ok(())
     }
 
+    /// What health probes ask for.
+    fn check_inner(&self, notices: &mut Vec<String>) -> Result<(), ConfigError> {
+        let mut seen = BTreeSet::new();
+        for peer in &self.peers {
+            let Some(inner) = peer.inner else { continue };
+            let unusable = |why| Err(ConfigError::InnerUnusable { inner, why });
+            if peer.outer.is_multicast() {
+                return Err(ConfigError::GroupHasInner { peer: peer.outer, inner });
+            }
+            if let Some(why) = unusable_outer(inner) {
+                return unusable(why);
+            }
+            if inner.is_multicast() || inner.is_loopback() {
+                return unusable("is no address of another host in the segment");
+            }
+            if self.addresses.iter().any(|address| address.addr() == inner) {
+                return unusable("is an address of this host's own device");
+            }
+            if self.local == Some(inner) || self.outer_peers().any(|outer| outer == inner) {
+                return unusable("is an outer address too");
+            }
+            if !seen.insert(inner) {
+                return unusable("is given to two peers");
+            }
+            if !self.addresses.is_empty() && !self.addresses.iter().any(|address| address.contains(&inner)) {
+                notices.push(format!(
+                    "--peer {peer}: {inner} lies in no network of --address, so that the peer may not answer health probes"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The outer addresses of the peers, groups included.
+    pub(crate) fn outer_peers(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.peers.iter().map(|peer| peer.outer)
+    }
+
     fn check_addresses(&self) -> Result<(), ConfigError> {
         for (index, &address) in self.addresses.iter().enumerate() {
             if let Some(why) = unusable_inner(address) {
                 return Err(ConfigError::AddressUnusable { address, why });
             }
-            if self.local == Some(address.addr()) || self.peers.contains(&address.addr()) {
+            if self.local == Some(address.addr()) || self.outer_peers().any(|peer| peer == address.addr()) {
                 return Err(ConfigError::AddressIsOuter { address });
             }
             for &other in &self.addresses[..index] {
@@ -247,9 +287,10 @@ impl UpConfig {
 }
 
 /// The one family of all outer addresses; IPv4 where none says.
-fn family(local: Option<IpAddr>, peers: &[IpAddr], accept_from: &[IpNet]) -> Result<Family, ConfigError> {
+fn family(local: Option<IpAddr>, peers: &[PeerSpec], accept_from: &[IpNet]) -> Result<Family, ConfigError> {
     let outer = local.iter().map(|ip| ("local", ip.to_string(), Family::of(*ip)));
-    let outer = outer.chain(peers.iter().map(|ip| ("peer", ip.to_string(), Family::of(*ip))));
+    let outer =
+        outer.chain(peers.iter().map(|peer| ("peer", peer.outer.to_string(), Family::of(peer.outer))));
     let mut outer =
         outer.chain(accept_from.iter().map(|net| ("accept-from", net.to_string(), Family::of(net.addr()))));
     let Some(first) = outer.next() else { return Ok(Family::V4) };

@@ -120,7 +120,7 @@ fn config(arguments: &[String]) -> Result<UpConfig, Failure> {
         dev: Some(name("VXLAN_IF", &init.device)?),
         address: init.address.into_iter().collect(),
         vni: Some(init.vni),
-        peer: init.peers.iter().map(|peer| peer.to_canonical()).collect(),
+        peer: init.peers.iter().map(|peer| peer.to_canonical().into()).collect(),
         ..UpOptions::default()
     };
     UpConfig::new(options.over(environment::from_environment()?))

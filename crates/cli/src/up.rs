@@ -7,6 +7,7 @@
 //! ```
 
 pub(crate) mod error;
+pub(crate) mod gate;
 pub(crate) mod owner;
 pub(crate) mod plan;
 mod serve;
@@ -188,6 +189,9 @@ async fn watch(forwarder: &Forwarder) {
                 Event::Learned { mac, dst } => tracing::debug!(%mac, %dst, "learned"),
                 Event::Moved { mac, from, to } => tracing::debug!(%mac, %from, %to, "moved"),
                 Event::Aged { mac, dst } => tracing::debug!(%mac, %dst, "aged"),
+                Event::PeerDown { addr, why } => tracing::warn!(peer = %addr, "peer down: {}", why.explain()),
+                Event::PeerUp { addr, after } => tracing::info!(peer = %addr, ?after, "peer up again"),
+                Event::AllPeersSilent => tracing::warn!("no peer answers: all of them are sent to"),
             }
         }
         if forwarder.is_stopping() {

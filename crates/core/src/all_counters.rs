@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::{Counters, Counts, DropReason, FlowCounts, PeerCounts, PeerId};
+use crate::{Counters, Counts, DropReason, PeerCounts, PeerId};
 
 /// The counters of all workers of a segment: each thread writes its own, and who reads adds them up.
 #[derive(Clone, Debug)]
@@ -25,8 +25,8 @@ impl AllCounters {
     pub fn peer(&self, peer: PeerId) -> PeerCounts {
         self.0.iter().map(|counters| counters.peer(peer)).fold(PeerCounts::default(), |sum, counts| {
             PeerCounts {
-                rx: flow(sum.rx, counts.rx),
-                tx: flow(sum.tx, counts.tx),
+                rx: sum.rx.add(counts.rx),
+                tx: sum.tx.add(counts.tx),
                 last_heard: sum.last_heard.max(counts.last_heard),
             }
         })
@@ -52,14 +52,15 @@ fn add(one: Counts, other: Counts) -> Counts {
         refused_peers,
         events_lost,
         sightings_deferred,
+        own,
     } = other;
     Counts {
-        overlay_in: flow(one.overlay_in, overlay_in),
+        overlay_in: one.overlay_in.add(overlay_in),
         floods: one.floods + floods,
         flood_copies: one.flood_copies + flood_copies,
-        sent: flow(one.sent, sent),
-        underlay_in: flow(one.underlay_in, underlay_in),
-        delivered: flow(one.delivered, delivered),
+        sent: one.sent.add(sent),
+        underlay_in: one.underlay_in.add(underlay_in),
+        delivered: one.delivered.add(delivered),
         overlay_drops: drops(one.overlay_drops, &overlay_drops),
         underlay_drops: drops(one.underlay_drops, &underlay_drops),
         entries: one.entries + entries,
@@ -70,11 +71,8 @@ fn add(one: Counts, other: Counts) -> Counts {
         refused_peers: one.refused_peers + refused_peers,
         events_lost: one.events_lost + events_lost,
         sightings_deferred: one.sightings_deferred + sightings_deferred,
+        own: one.own.add(own),
     }
-}
-
-fn flow(one: FlowCounts, other: FlowCounts) -> FlowCounts {
-    FlowCounts { frames: one.frames + other.frames, octets: one.octets + other.octets }
 }
 
 fn drops(mut one: [u64; DropReason::COUNT], other: &[u64; DropReason::COUNT]) -> [u64; DropReason::COUNT] {

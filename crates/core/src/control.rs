@@ -11,8 +11,8 @@ use crate::fdb::{Entry, Fdb, Full, Kind};
 use crate::flood::List;
 use crate::peers::{Peers, Reference, TooMany};
 use crate::{
-    EntryState, EntryView, FlushFilter, PageCursor, PeerCounts, PeerId, Remote, Segment, SegmentConfig,
-    Timestamp,
+    EntryState, EntryView, FlushFilter, PageCursor, PeerCounts, PeerHealth, PeerId, Remote, Segment,
+    SegmentConfig, Timestamp,
 };
 
 /// Why control refused a change; nothing was changed.
@@ -75,6 +75,8 @@ pub struct PeerView {
     pub macs: usize,
     /// What went to it and came from it.
     pub counts: PeerCounts,
+    /// Whether it lives.
+    pub health: PeerHealth,
 }
 
 /// Control. Every change takes effect for the next frame, save that of a list: see [`Segment::poll_flood`].
@@ -115,6 +117,7 @@ impl Segment {
             configured: known.peer,
             macs: known.macs as usize,
             counts: counters.peer(id),
+            health: self.health.view(known.remote.addr),
         })
     }
 

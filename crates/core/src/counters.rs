@@ -11,7 +11,8 @@
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{DropReason, PeerId, Timestamp};
+use crate::own::{OwnOverlaySide, OwnUnderlaySide};
+use crate::{DropReason, OwnCounts, PeerId, Timestamp};
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -36,19 +37,19 @@ impl Counter {
 }
 
 #[derive(Debug, Default)]
-struct Flow {
+pub(crate) struct Flow {
     frames: Counter,
     octets: Counter,
 }
 
 impl Flow {
     #[inline]
-    fn add(&self, frames: u64, octets: u64) {
+    pub(crate) fn add(&self, frames: u64, octets: u64) {
         self.frames.add(frames);
         self.octets.add(octets);
     }
 
-    fn load(&self) -> FlowCounts {
+    pub(crate) fn load(&self) -> FlowCounts {
         FlowCounts { frames: self.frames.load(), octets: self.octets.load() }
     }
 }
@@ -77,6 +78,7 @@ struct OverlaySide {
     flood_copies: Counter,
     sent: Flow,
     drops: Drops,
+    own: OwnOverlaySide,
 }
 
 /// What the underlay-to-overlay thread writes.
@@ -87,6 +89,7 @@ struct UnderlaySide {
     delivered: Flow,
     drops: Drops,
     table: TableCounters,
+    own: OwnUnderlaySide,
 }
 
 /// What the segment counts of its table.
@@ -169,6 +172,31 @@ impl Counters {
         self.underlay.drops.add(reason, 1);
     }
 
+    /// Counts a frame of our own that the underlay has taken. Overlay-to-underlay thread only.
+    pub fn count_own_sent(&self, frames: u64, octets: u64) {
+        self.overlay.own.sent.add(frames, octets);
+    }
+
+    /// Counts frames of our own that the underlay refused. Overlay-to-underlay thread only.
+    pub fn count_own_unsent(&self, frames: u64) {
+        self.overlay.own.unsent.add(frames);
+    }
+
+    /// Counts an answer to the host that found no room on its way to the port. Overlay-to-underlay thread only.
+    pub fn count_unanswered(&self) {
+        self.overlay.own.unanswered.add(1);
+    }
+
+    /// Counts answers to the host that the port has taken. Underlay-to-overlay thread only.
+    pub fn count_answered(&self, frames: u64, octets: u64) {
+        self.underlay.own.answered.add(frames, octets);
+    }
+
+    /// Counts answers to the host that the port refused. Underlay-to-overlay thread only.
+    pub fn count_undelivered(&self, frames: u64) {
+        self.underlay.own.undelivered.add(frames);
+    }
+
     /// All totals.
     #[must_use]
     pub fn snapshot(&self) -> Counts {
@@ -190,6 +218,7 @@ impl Counters {
             refused_peers: underlay.table.refused_peers.load(),
             events_lost: underlay.table.events_lost.load(),
             sightings_deferred: underlay.table.sightings_deferred.load(),
+            own: overlay.own.load(&underlay.own),
         }
     }
 
@@ -234,6 +263,11 @@ impl Counters {
     }
 
     /// By the core, underlay-to-overlay thread.
+    pub(crate) fn own_refused(&self) {
+        self.underlay.own.refused.add(1);
+    }
+
+    /// By the core, underlay-to-overlay thread.
     pub(crate) fn table(&self) -> &TableCounters {
         &self.underlay.table
     }
@@ -258,6 +292,12 @@ pub struct FlowCounts {
     pub frames: u64,
     /// Octets of these frames, outer headers not included.
     pub octets: u64,
+}
+
+impl FlowCounts {
+    pub(crate) fn add(self, other: FlowCounts) -> FlowCounts {
+        FlowCounts { frames: self.frames + other.frames, octets: self.octets + other.octets }
+    }
 }
 
 /// All totals of a segment, as read at one moment.
@@ -299,6 +339,8 @@ pub struct Counts {
     /// Frames delivered whose source was not learned for now, because the thread that learns had too much to do; the next frame
     /// tries again. Of several workers only.
     pub sightings_deferred: u64,
+    /// Frames of our own, which no other field counts.
+    pub own: OwnCounts,
 }
 
 impl Counts {

@@ -2,8 +2,11 @@
 
 use alloc::collections::VecDeque;
 use core::net::IpAddr;
+use core::time::Duration;
 
 use vxgate_codec::MacAddr;
+
+use crate::DownReason;
 
 /// A change that the segment made by itself. What control asked for is no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,22 @@ pub enum Event {
         /// The remote that it was behind.
         dst: IpAddr,
     },
+    /// A peer is down: nothing unknown is sent to it any more, unless no peer is left.
+    PeerDown {
+        /// Its outer address.
+        addr: IpAddr,
+        /// Why.
+        why: DownReason,
+    },
+    /// A peer that was down is sent to again.
+    PeerUp {
+        /// Its outer address.
+        addr: IpAddr,
+        /// How long it was down.
+        after: Duration,
+    },
+    /// The last peer that was not down is: all of them are sent to again, until one is up.
+    AllPeersSilent,
 }
 
 /// The events that nobody has taken yet, oldest first; above the limit new ones are lost and counted.

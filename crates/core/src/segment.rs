@@ -28,6 +28,7 @@ use crate::accept::AcceptList;
 use crate::event::EventQueue;
 use crate::fdb::{Entry, Fdb, Hit, Kind};
 use crate::flood::{List, Lists};
+use crate::health::Health;
 use crate::peers::{Peers, Reference, Source};
 use crate::remote::RemoteTable;
 use crate::time::span_seconds_up;
@@ -69,6 +70,7 @@ pub struct Segment {
     pub(crate) peers: Peers,
     pub(crate) fdb: Fdb,
     pub(crate) lists: Lists,
+    pub(crate) health: Health,
     accept: AcceptList,
     events: EventQueue,
     /// [`SegmentConfig::ageing`] in seconds; 0: for ever.
@@ -102,6 +104,7 @@ impl Segment {
             peers: Peers::new(table, counts, config.max_peers, config.port, config.vni),
             fdb: Fdb::new(config.max_macs, config.hash_key),
             lists: Lists::default(),
+            health: Health::default(),
             accept: AcceptList::new(config.accept_from.clone()),
             events: EventQueue::new(),
             ageing_s: span_seconds_up(config.ageing),

@@ -7,11 +7,13 @@
 use std::io;
 use std::sync::Arc;
 
-use vxgate_core::{Counters, DropReason, FloodLists, OverlayHalf, OverlayVerdict, PeerId};
+use vxgate_core::{Counters, DropReason, FloodLists, OverlayHalf, OverlayVerdict, PeerId, Transmit};
+use vxgate_offload::Work;
 
 use crate::outer::OuterPolicy;
+use crate::own::Answers;
 use crate::port::PortRx;
-use crate::underlay::{Tally, Target, UnderlayTx};
+use crate::underlay::{Outer, Tally, Target, UnderlayTx};
 
 /// The overlay-to-underlay direction: reads frames from a port, sends each where the core says.
 pub struct Egress<R, T> {
@@ -21,6 +23,8 @@ pub struct Egress<R, T> {
     policy: OuterPolicy,
     tally: CounterTally,
     targets: Vec<Target>,
+    /// Where answers to the host go; `None` where nobody takes them.
+    answers: Option<Answers>,
 }
 
 impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
@@ -32,7 +36,13 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
         counters: Arc<Counters>,
         policy: OuterPolicy,
     ) -> Self {
-        Self { port, underlay, half, policy, tally: CounterTally(counters), targets: Vec::new() }
+        let tally = CounterTally(counters);
+        Self { port, underlay, half, policy, tally, targets: Vec::new(), answers: None }
+    }
+
+    /// The same, with somebody to take answers to the host.
+    pub(crate) fn with_answers(self, answers: Answers) -> Self {
+        Self { answers: Some(answers), ..self }
     }
 
     /// Forwards one batch and returns how many frames it held; 0 means that none was queued.
@@ -87,6 +97,34 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
         Ok(())
     }
 
+    /// Sends frames of our own, between two batches, and returns how many there were.
+    ///
+    /// # Errors
+    /// The underlay is of no more use.
+    pub fn send_own(&mut self, transmits: impl IntoIterator<Item = Transmit>) -> io::Result<usize> {
+        let mut tally = OwnTally(Arc::clone(&self.tally.0));
+        let mut count = 0;
+        for Transmit { target, frame, dont_fragment } in transmits {
+            let target = Target { peer: target.peer, address: target.addr, vni: target.vni };
+            let outer = self.policy.outer(&frame);
+            let outer = Outer { dont_fragment: dont_fragment.or(outer.dont_fragment), ..outer };
+            self.underlay.push(&frame, Work::Done, &outer, &[target], &mut tally);
+            count += 1;
+        }
+        if count > 0 {
+            self.underlay.flush(&mut tally)?;
+        }
+        Ok(count)
+    }
+
+    /// Hands the host a frame of our own, in answer to one of its own, by way of the thread that has the port's sending half. What
+    /// finds no room there is counted ([`OwnCounts::unanswered`](vxgate_core::OwnCounts)).
+    pub fn answer(&mut self, frame: &[u8]) {
+        if !self.answers.as_ref().is_some_and(|answers| answers.send(frame)) {
+            self.tally.0.count_unanswered();
+        }
+    }
+
     /// Takes over flood lists that changed.
     pub fn set_flood(&mut self, flood: Arc<FloodLists>) {
         self.half.set_flood(flood);
@@ -108,5 +146,18 @@ impl Tally for CounterTally {
 
     fn dropped(&mut self, _peer: PeerId, reason: DropReason, frames: u64) {
         self.0.count_overlay_drop(reason, frames);
+    }
+}
+
+/// Counts frames of our own.
+struct OwnTally(Arc<Counters>);
+
+impl Tally for OwnTally {
+    fn sent(&mut self, _peer: PeerId, frames: u64, octets: u64) {
+        self.0.count_own_sent(frames, octets);
+    }
+
+    fn dropped(&mut self, _peer: PeerId, _reason: DropReason, frames: u64) {
+        self.0.count_own_unsent(frames);
     }
 }

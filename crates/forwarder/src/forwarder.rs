@@ -31,6 +31,7 @@ use crate::affinity;
 use crate::egress::Egress;
 use crate::ingress::Ingress;
 use crate::outer::OuterPolicy;
+use crate::own;
 use crate::patience::BusyPoll;
 use crate::port::{Port, PortRx};
 use crate::underlay::{Underlay, UnderlayTx};
@@ -91,6 +92,18 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            stop: AtomicBool::new(false),
+            stopping: EventFd::new()?,
+            wake_owner: EventFd::new()?,
+            on_news: OnceLock::new(),
+            flood: ArcSwapOption::empty(),
+            view: ArcSwapOption::empty(),
+            clock: Clock::start(),
+        })
+    }
+
     fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         for event in [&self.stopping, &self.wake_owner] {
@@ -153,19 +166,14 @@ impl Forwarder {
         let mut pairs = pairs.into_iter();
         let (port, underlay) = pairs.next().ok_or(io::ErrorKind::InvalidInput)?;
         let others: Vec<_> = pairs.map(|pair| (pair, segment.worker_halves())).collect();
-        let shared = Arc::new(Shared {
-            stop: AtomicBool::new(false),
-            stopping: EventFd::new()?,
-            wake_owner: EventFd::new()?,
-            on_news: OnceLock::new(),
-            flood: ArcSwapOption::empty(),
-            view: ArcSwapOption::empty(),
-            clock: Clock::start(),
-        });
+        let shared = Arc::new(Shared::new()?);
         let (command_tx, commands) = channel::unbounded();
         let (events, event_rx) = channel::bounded(EVENTS);
         let (sighting_tx, sightings) = channel::bounded(SIGHTINGS);
-        let lines = Lines { commands, events, sightings: (!others.is_empty()).then_some(sightings) };
+        let (outbox_sender, outbox) = own::outbox()?;
+        let (answers, answer_rx) = own::answers(&shared);
+        let sightings = (!others.is_empty()).then_some(sightings);
+        let lines = Lines { commands, events, sightings, outbox: outbox_sender, answers: answer_rx };
         let mut processors = options.affinity.iter().copied().cycle();
         // From here on an error drops it, which ends the threads that run.
         let mut forwarder = Self {
@@ -179,17 +187,18 @@ impl Forwarder {
         let (port_rx, port_tx) = port.split();
         let (underlay_rx, underlay_tx) = underlay.split();
         let (half, counters) = (segment.overlay_half(), segment.counters());
-        let egress = Egress::new(port_rx, underlay_tx, half, counters, policy);
-        let inward = OwnerInward { ingress: Ingress::new(underlay_rx, port_tx, segment)?, lines };
-        forwarder.start_worker(0, inward, Outward::new(egress), &mut processors, options)?;
+        let egress = Egress::new(port_rx, underlay_tx, half, counters, policy).with_answers(answers.clone());
+        let inward = OwnerInward::new(Ingress::new(underlay_rx, port_tx, segment)?, lines);
+        forwarder.start_worker(0, inward, Outward::new(egress, Some(outbox)), &mut processors, options)?;
         for (number, ((port, underlay), (overlay_half, underlay_half))) in (1..).zip(others) {
             let (port_rx, port_tx) = port.split();
             let (underlay_rx, underlay_tx) = underlay.split();
             let counters = overlay_half.counters();
             let egress = Egress::new(port_rx, underlay_tx, overlay_half, counters, policy);
+            let egress = egress.with_answers(answers.clone());
             let ingress = Ingress::of_worker(underlay_rx, port_tx, underlay_half)?;
             let inward = ReporterInward::new(ingress, sighting_tx.clone());
-            forwarder.start_worker(number, inward, Outward::new(egress), &mut processors, options)?;
+            forwarder.start_worker(number, inward, Outward::new(egress, None), &mut processors, options)?;
         }
         Ok(forwarder)
     }

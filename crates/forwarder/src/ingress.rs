@@ -17,7 +17,8 @@ use vxgate_core::{
 };
 use vxgate_offload::Work;
 
-use crate::port::{Frame, PortTx};
+use crate::own::Answer;
+use crate::port::{Frame, HEADROOM_OCTETS, PortTx};
 use crate::underlay::UnderlayRx;
 
 /// Who says what becomes of a datagram: the segment itself, or a half of it in another thread.
@@ -114,6 +115,24 @@ impl<R: UnderlayRx, T: PortTx, J: Judge> Ingress<R, T, J> {
             flushed?;
         }
         Ok(())
+    }
+
+    /// Hands the host frames of our own, each behind the headroom of its buffer.
+    pub(crate) fn answer(&mut self, answers: impl Iterator<Item = Answer>) -> io::Result<()> {
+        let mut taken = Vec::new();
+        for Answer(mut buffer) in answers {
+            let range = HEADROOM_OCTETS..buffer.len();
+            match self.port.push(Frame { buffer: &mut buffer, range: range.clone(), work: Work::Done }) {
+                Ok(()) => taken.push(range.len() as u64),
+                Err(_) => self.counters.count_undelivered(1),
+            }
+        }
+        let flushed = self.port.flush();
+        let dropped = flushed.as_ref().map_or(0, |dropped| *dropped).min(taken.len());
+        taken.truncate(taken.len() - dropped);
+        self.counters.count_answered(taken.len() as u64, taken.iter().sum());
+        self.counters.count_undelivered(dropped as u64);
+        flushed.map(drop)
     }
 
     /// What becomes readable when [`Ingress::turn`] may find a datagram.

@@ -57,6 +57,7 @@ mod forwarder;
 mod ingress;
 mod memory;
 mod outer;
+mod own;
 mod patience;
 mod pcap;
 pub mod port;
@@ -83,8 +84,9 @@ pub use worker::SecondThread;
 // What an embedder needs of the crates below, so that this one is the only dependency to name.
 pub use vxgate_codec::{MacAddr, ReservedBits, Vni};
 pub use vxgate_core::{
-    AllCounters, ControlError, Counters, Counts, DropReason, EntryState, EntryView, Event, FloodLists,
-    OverlayHalf, PeerId, PeerView, Prefix, Remote, Segment, SegmentConfig, Timestamp,
+    AllCounters, ControlError, Counters, Counts, DownReason, DropReason, EntryState, EntryView, Event,
+    FloodLists, HealthConfig, OverlayHalf, OwnCounts, PeerHealth, PeerId, PeerState, PeerView, Prefix,
+    Remote, Segment, SegmentConfig, Timestamp, Transmit,
 };
 pub use vxgate_offload::{Joins, Work};
 pub use vxgate_sys::plain_tap::PlainTap;

@@ -74,6 +74,7 @@ const BUSY_TURNS: u32 = 16;
 const TOKEN_TRAFFIC: u64 = 0;
 const TOKEN_WAKE: u64 = 1;
 const TOKEN_RETURNED: u64 = 2;
+const TOKEN_OWN: u64 = 3;
 
 /// What a turn of one direction found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,7 +139,7 @@ pub(crate) fn run_first<I: Inward, R: PortRx, T: UnderlayTx>(
     busy_poll: BusyPoll,
 ) -> Result<(), ForwarderError> {
     let (both, alone) = watches(&inward, outward.as_deref(), lender, shared).map_err(inward_error)?;
-    let mut events = Events::with_capacity(4);
+    let mut events = Events::with_capacity(5);
     let mut patience = Patience::new(busy_poll);
     let mut next_tick = TICK;
     let mut busy_turns = 0;
@@ -185,6 +186,11 @@ pub(crate) fn run_first<I: Inward, R: PortRx, T: UnderlayTx>(
                             lender.returned.drain().map_err(inward_error)?;
                         }
                     }
+                    TOKEN_OWN => {
+                        if let Some(way_out) = &outward {
+                            way_out.woken().map_err(outward_error)?;
+                        }
+                    }
                     _ => {}
                 }
             }
@@ -210,6 +216,9 @@ fn watches<I: Inward, R: PortRx, T: UnderlayTx>(
     }
     if let Some(outward) = outward {
         both.add(outward.readiness(), TOKEN_TRAFFIC, Interest::READABLE)?;
+        if let Some(own) = outward.wake() {
+            both.add(own, TOKEN_OWN, Interest::READABLE)?;
+        }
     }
     Ok((both, alone))
 }
@@ -254,7 +263,10 @@ pub(crate) fn run_outward<R: PortRx, T: UnderlayTx>(
         let epoll = Epoll::new()?;
         epoll.add(outward.readiness(), TOKEN_TRAFFIC, Interest::READABLE)?;
         epoll.add(shared.stopping.as_fd(), TOKEN_WAKE, Interest::READABLE)?;
-        let mut events = Events::with_capacity(2);
+        if let Some(own) = outward.wake() {
+            epoll.add(own, TOKEN_OWN, Interest::READABLE)?;
+        }
+        let mut events = Events::with_capacity(3);
         let mut patience = Patience::new(busy_poll);
         while !shared.stopped() {
             let turn = outward.turn(shared)?;
@@ -268,6 +280,9 @@ pub(crate) fn run_outward<R: PortRx, T: UnderlayTx>(
                 thread::yield_now();
             } else {
                 epoll.wait(&mut events, None)?;
+                if events.iter().any(|event| event.token == TOKEN_OWN) {
+                    outward.woken()?;
+                }
             }
         }
         Ok(())

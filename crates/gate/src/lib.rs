@@ -1,9 +1,9 @@
-//! SORACOM Gate: its peers JSON and the arguments of its init script.
-//! Never opens a tunnel, never speaks to the network.
+//! SORACOM Gate: its HTTP API, its peers JSON and the arguments of its init script.
+//! Never opens a tunnel, and asks nobody but the API.
 //!
-//! A VPG (virtual private gateway) has two Gate peers; a customer's host registers as a third. [`peers`] reads what
-//! `soracom vpg list-gate-peers` prints, [`init`] what `/etc/rc.local` hands to `init_vxlan.sh`, and the constants
-//! here are what both take for granted.
+//! A VPG (virtual private gateway) has two Gate peers; a customer's host registers as a third. [`api`] asks for them,
+//! [`peers`] reads what `soracom vpg list-gate-peers` prints, [`init`] what `/etc/rc.local` hands to `init_vxlan.sh`, and the
+//! constants here are what all take for granted.
 #![forbid(unsafe_code)]
 
 use std::net::Ipv4Addr;
@@ -11,13 +11,16 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use vxgate_codec::Vni;
 
+pub mod api;
 pub mod init;
 pub mod netmask;
 pub mod peers;
+pub mod setup;
 
 pub use init::{InitArguments, InitError};
 pub use netmask::{InvalidNetmask, Netmask};
 pub use peers::{GatePeer, PeersError};
+pub use setup::{Own, Setup, SetupError, VpgPeer};
 
 /// The VNI of a Gate, 10: fixed in the script of 2016, and what the API's `open` takes for `vxlanId` by default.
 pub const GATE_VNI: Vni = match Vni::new(10) {

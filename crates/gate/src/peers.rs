@@ -140,7 +140,7 @@ fn refusal(object: &Map<String, Value>) -> Option<PeersError> {
     Some(PeersError::Refused { code: text("code")?, message: text("message")? })
 }
 
-const fn kind(value: &Value) -> &'static str {
+pub(crate) const fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -152,7 +152,7 @@ const fn kind(value: &Value) -> &'static str {
 }
 
 /// The parser's reason without the place, which the error names itself.
-fn cause(error: &serde_json::Error) -> String {
+pub(crate) fn cause(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or(text.clone(), |(why, _)| why.to_owned())
 }

@@ -39,6 +39,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("threads", "VXGATE_THREADS"),
     ("busy-poll", "VXGATE_BUSY_POLL"),
     ("affinity", "VXGATE_AFFINITY"),
+    ("gate-peers", "VXGATE_GATE_PEERS"),
 ];
 
 /// The variable of this option.

@@ -62,7 +62,7 @@ fn the_examples_of_the_help_parse() {
         for line in examples.lines().take_while(|line| line.starts_with("  ")) {
             assert!(line.len() <= 100, "{line}: it would be wrapped");
             let Some(start) = line.find("vxgate ") else { continue };
-            let end = line.find(['|', '>', '&', ')']).unwrap_or(line.len());
+            let end = line[start..].find(['|', '>', '&', ')']).map_or(line.len(), |end| start + end);
             if line.contains("ln -s") {
                 continue;
             }

@@ -1,5 +1,7 @@
 //! The options of `vxgate up`.
 
+pub(crate) mod gate;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -7,7 +9,10 @@ use clap::Args;
 use ipnet::IpNet;
 use vxgate_codec::{ReservedBits, Vni};
 
-use crate::config::values::{self, BusyPoll, CpuList, DeviceName, Df, Mtu, SourcePort, Threads, Tos, Ttl};
+use self::gate::GateOptions;
+use crate::config::values::{
+    self, BusyPoll, CpuList, DeviceName, Df, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl,
+};
 
 /// One layer of options: what the command line, the environment or the init script's arguments say.
 ///
@@ -39,13 +44,16 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "IFNAME")]
     pub(crate) underlay: Option<DeviceName>,
 
-    /// Outer address of a peer; may be given many times
+    /// Outer address of a peer, and its inner one; may be given many times
+    ///
+    /// The inner address, as in 100.64.158.4=10.192.158.4, is what health probes ask the peer for (`soracom vpg
+    /// list-gate-peers` has both).
     ///
     /// Up to 1024 of them: frames for all and for unknown addresses go to each. A multicast address is a group to join: it needs
     /// --underlay, and --accept-from, since its members are not known. Peers can also be added later: `vxgate peer
     /// add`.
-    #[arg(long, value_name = "IP", value_delimiter = ',', value_parser = values::ip)]
-    pub(crate) peer: Vec<IpAddr>,
+    #[arg(long, value_name = "IP[=INNER]", value_delimiter = ',')]
+    pub(crate) peer: Vec<PeerSpec>,
 
     /// UDP port to receive on and to send to, 1 to 65535 [default: 4789]
     #[arg(long, value_name = "PORT", value_parser = values::port)]
@@ -156,6 +164,10 @@ pub(crate) struct UpOptions {
     /// carries what goes out; after the last processor comes the first again.
     #[arg(long, value_name = "CPU-LIST", help_heading = "Threads")]
     pub(crate) affinity: Option<CpuList>,
+
+    /// From the Gate.
+    #[command(flatten)]
+    pub(crate) gate: GateOptions,
 }
 
 impl UpOptions {
@@ -189,6 +201,7 @@ impl UpOptions {
             threads: self.threads.or(lower.threads),
             busy_poll: self.busy_poll.or(lower.busy_poll),
             affinity: self.affinity.or(lower.affinity),
+            gate: self.gate.over(lower.gate),
         }
     }
 }

@@ -38,6 +38,10 @@ pub(crate) enum ConfigError {
     PeerNeedsUnderlay { peer: IpAddr },
     #[error("{peer} is a multicast group whose members are not known, so what to accept must be said")]
     GroupNeedsAcceptFrom { peer: IpAddr },
+    #[error("{peer} is a multicast group, so that the inner address {inner} is none of one host")]
+    GroupHasInner { peer: IpAddr, inner: IpAddr },
+    #[error("the inner address {inner} {why}; a peer's own address in the segment stands behind its =")]
+    InnerUnusable { inner: IpAddr, why: &'static str },
     #[error("{address} {why}")]
     AddressUnusable { address: IpNet, why: &'static str },
     #[error("{address} is an outer address too; the tunnel's inside has addresses of its own")]
@@ -73,7 +77,9 @@ impl ConfigError {
             | Self::PeerIsLocal { .. }
             | Self::PeerUnusable { .. }
             | Self::PeerNeedsUnderlay { .. }
-            | Self::GroupNeedsAcceptFrom { .. } => "peer",
+            | Self::GroupNeedsAcceptFrom { .. }
+            | Self::GroupHasInner { .. }
+            | Self::InnerUnusable { .. } => "peer",
             Self::AddressUnusable { .. }
             | Self::AddressIsOuter { .. }
             | Self::AddressTwice { .. }
@@ -102,7 +108,9 @@ impl ConfigError {
                 Some("widen --source-port hash:LOW-HIGH, or ask for fewer workers".to_owned())
             }
             Self::HostBits { option, network } => Some(format!("write --{option} {}", network.trunc())),
+            Self::GroupHasInner { peer, .. } => Some(format!("write --peer {peer}")),
             Self::UnderlayIsDevice { .. }
+            | Self::InnerUnusable { .. }
             | Self::LocalUnusable { .. }
             | Self::TooManyPeers { .. }
             | Self::PeerTwice { .. }

@@ -51,6 +51,8 @@ fn what_may_stand_together_does() {
         "--peer 239.1.1.1 --underlay eth0 --accept-from 0.0.0.0/0",
         "--peer fe80::1 --underlay eth0",
         "--peer 127.0.0.1",
+        "--peer 100.64.158.4=10.192.158.4 --peer 100.64.158.132 --address 10.225.194.171/9",
+        "--peer 2001:db8::1=10.0.0.1",
         "--route 0.0.0.0/0 --route 192.0.2.1 --accept-from 10.0.0.0/8 --accept-from 10.0.0.0/8",
     ] {
         config(line).expect(line);
@@ -64,6 +66,17 @@ fn a_route_that_an_address_implies_is_left_out_with_a_notice() {
             .unwrap();
     assert_eq!(config.routes, ["10.0.0.0/16".parse().unwrap()]);
     assert_eq!(config.notices, ["--route 10.128.0.0/9 is what --address 10.225.194.171/9 routes already"]);
+}
+
+#[test]
+fn an_inner_address_that_no_own_network_holds_is_a_notice() {
+    let notices = |line: &str| config(line).unwrap().notices;
+    let line = "--peer 10.0.0.1=10.192.158.4 --address 10.225.194.171/9";
+    assert_eq!(notices(line), Vec::<String>::new());
+    let [notice] = &notices("--peer 10.0.0.1=172.16.0.4 --address 10.225.194.171/9")[..] else {
+        panic!("one notice")
+    };
+    assert!(notice.contains("172.16.0.4 lies in no network of --address"), "{notice}");
 }
 
 #[test]
@@ -85,6 +98,14 @@ fn each_rule_names_the_option_and_says_why() {
         ("--peer ff05::1", "peer", "multicast group, so the interface must be named"),
         ("--peer fe80::1", "peer", "link-local address, so the interface must be named"),
         ("--peer 239.1.1.1 --underlay eth0", "peer", "members are not known"),
+        ("--peer 239.1.1.1=10.0.0.2 --underlay eth0 --accept-from 0.0.0.0/0", "peer", "none of one host"),
+        ("--peer 10.0.0.1=0.0.0.0", "peer", "0.0.0.0 is the unspecified address"),
+        ("--peer 10.0.0.1=239.1.1.1", "peer", "no address of another host"),
+        ("--peer 10.0.0.1=127.0.0.1", "peer", "no address of another host"),
+        ("--peer 10.0.0.1=10.1.0.1 --address 10.1.0.1/16", "peer", "this host's own device"),
+        ("--peer 10.0.0.1=10.0.0.1", "peer", "an outer address too"),
+        ("--peer 10.0.0.1=10.0.0.9 --local 10.0.0.9", "peer", "an outer address too"),
+        ("--peer 10.0.0.1=10.1.0.1 --peer 10.0.0.2=10.1.0.1", "peer", "given to two peers"),
         ("--address 10.0.0.1/8 --address 10.0.0.1/8", "address", "the same address"),
         ("--address 10.0.0.1/8 --address 10.0.0.1/16", "address", "the same address"),
         ("--address 10.0.0.1/8 --address 10.1.0.1/16", "address", "10.1.0.1/16 and 10.0.0.1/8 overlap"),

@@ -55,6 +55,42 @@ impl FromStr for DeviceName {
     }
 }
 
+/// A peer: where it is, and which of the segment's addresses it has, if that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PeerSpec {
+    /// Its outer address, or a multicast group.
+    pub(crate) outer: IpAddr,
+    /// Its inner address: what a health probe asks for.
+    pub(crate) inner: Option<IpAddr>,
+}
+
+impl From<IpAddr> for PeerSpec {
+    fn from(outer: IpAddr) -> PeerSpec {
+        PeerSpec { outer, inner: None }
+    }
+}
+
+impl fmt::Display for PeerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.inner {
+            Some(inner) => write!(f, "{}={inner}", self.outer),
+            None => write!(f, "{}", self.outer),
+        }
+    }
+}
+
+impl FromStr for PeerSpec {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<PeerSpec, NotAllowed> {
+        let Some((outer, inner)) = text.split_once('=') else { return ip(text).map(PeerSpec::from) };
+        let wrong = not_allowed(
+            "an IPv4 or IPv6 address, and behind = the peer's inner address, as in 100.64.158.4=10.192.158.4",
+        );
+        Ok(PeerSpec { outer: ip(outer).map_err(|_| wrong)?, inner: Some(ip(inner).map_err(|_| wrong)?) })
+    }
+}
+
 /// Which UDP source port a datagram leaves from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SourcePort {
@@ -443,6 +479,23 @@ mod tests {
         refused(
             str::parse::<DeviceName>,
             &["", ".", "..", "sixteen-octets-x", "a/b", "a b", "a\tb", "a:b", "vx%d", "a\0b", "ééééééééé"],
+        );
+    }
+
+    #[test]
+    fn a_peer_is_its_outer_address_and_may_name_its_inner_one() {
+        let outer = "100.64.158.4".parse().unwrap();
+        for (text, inner) in
+            [("100.64.158.4", None), ("100.64.158.4=10.192.158.4", Some("10.192.158.4".parse().unwrap()))]
+        {
+            assert_eq!(text.parse(), Ok(PeerSpec { outer, inner }));
+            assert_eq!(PeerSpec { outer, inner }.to_string(), text);
+        }
+        let mapped: PeerSpec = "2001:db8::1=::ffff:10.0.0.1".parse().unwrap();
+        assert_eq!(mapped.inner, Some("10.0.0.1".parse().unwrap()));
+        refused(
+            str::parse::<PeerSpec>,
+            &["", "=", "10.0.0.1=", "=10.0.0.1", "10.0.0.1=host", "10.0.0.1=1.1.1.1=2.2.2.2"],
         );
     }
 

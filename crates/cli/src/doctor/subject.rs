@@ -7,7 +7,7 @@ use vxgate_codec::Vni;
 
 use super::host::Host;
 use crate::args::up::UpOptions;
-use crate::config::values::Mtu;
+use crate::config::values::{Mtu, PeerSpec};
 use crate::config::{Family, UpConfig};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::TunnelStatus;
@@ -75,12 +75,12 @@ impl Subject {
 
     /// The peers to look at, those that are one host each.
     pub(crate) fn peers(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.config.peers.iter().copied().filter(|peer| !peer.is_multicast()).take(PEERS_MAX)
+        self.config.outer_peers().filter(|peer| !peer.is_multicast()).take(PEERS_MAX)
     }
 
     /// Whether this is one of the peers.
     pub(crate) fn has_peer(&self, ip: IpAddr) -> bool {
-        self.config.peers.contains(&ip)
+        self.config.outer_peers().any(|peer| peer == ip)
     }
 
     /// The state of the running tunnel at the start.
@@ -105,14 +105,14 @@ impl Subject {
         if let Some(local) = options.local.filter(|local| *local != status.local) {
             differ("local", local.to_string(), status.local.to_string());
         }
-        for peer in self.config.peers.iter().filter(|peer| !peers.contains(peer)) {
+        for peer in self.config.outer_peers().filter(|peer| !peers.contains(peer)) {
             differ("peer", peer.to_string(), "it not".to_owned());
         }
         self.config.vni = Vni::new(status.vni).unwrap_or(self.config.vni);
         self.config.port = status.port;
         self.config.local = Some(status.local);
         self.config.family = if status.local.is_ipv4() { Family::V4 } else { Family::V6 };
-        self.config.peers = peers;
+        self.config.peers = peers.into_iter().map(PeerSpec::from).collect();
         // A daemon that cannot ask for it says 0.
         if let Some(mtu) = u16::try_from(status.mtu).ok().filter(|mtu| *mtu > 0) {
             self.config.mtu = Mtu::Octets(mtu);

@@ -48,7 +48,7 @@ impl Plan {
         let routes = netlink.routes().await?;
         let mut notices = Vec::new();
         let mut first_route = None;
-        for &peer in config.peers.iter().filter(|peer| !peer.is_multicast()) {
+        for peer in config.outer_peers().filter(|peer| !peer.is_multicast()) {
             let route = route_to(netlink, peer, underlay.is_some()).await?;
             if first_route.is_none() {
                 first_route = route;
@@ -171,7 +171,7 @@ pub(crate) fn check_loops(config: &UpConfig, routes: &[Route]) -> Result<(), UpE
     let into_tunnel = config.addresses.iter().map(|address| ("address", address.trunc()));
     let into_tunnel = into_tunnel.chain(config.routes.iter().map(|route| ("route", *route)));
     for (option, network) in into_tunnel {
-        for &peer in config.peers.iter().filter(|peer| network.contains(*peer)) {
+        for peer in config.outer_peers().filter(|peer| network.contains(peer)) {
             let best = routes.iter().filter(|route| route.prefix.contains(&peer));
             let best = best.map(|route| route.prefix.prefix_len()).max().unwrap_or(0);
             // A longer prefix keeps the way to the peer outside, whatever is routed into the tunnel.
@@ -271,7 +271,7 @@ pub(crate) fn mtu(
     let room = outer.saturating_sub(overhead);
     match config.mtu {
         Mtu::Auto if room < MTU_MIN => Err(UpError::UnderlayTooSmall { outer, overhead }),
-        Mtu::Auto if config.peers.iter().any(|peer| IpNet::V4(vxgate_gate::VPG_RANGE).contains(peer)) => {
+        Mtu::Auto if config.outer_peers().any(|peer| IpNet::V4(vxgate_gate::VPG_RANGE).contains(&peer)) => {
             Ok(room.min(GATE_MTU))
         }
         Mtu::Auto => Ok(room.min(u32::from(*crate::config::values::MTU_OCTETS.end()))),

@@ -53,7 +53,7 @@ impl Tunnel {
         set_up(netlink, &link, config, plan).await?;
 
         let mut segment = Segment::new(segment_config(config));
-        for &peer in &config.peers {
+        for peer in config.outer_peers() {
             let added = segment.peer_add(Remote::new(peer), Timestamp::default());
             added.map_err(|source| UpError::Peer { peer, source })?;
         }
@@ -159,7 +159,7 @@ impl AnyTap {
 
 async fn bind(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<Vec<UdpUnderlay>, UpError> {
     let address = SocketAddr::new(plan.local, config.port);
-    let groups = config.peers.iter().filter(|peer| peer.is_multicast());
+    let groups = config.outer_peers().filter(|peer| peer.is_multicast());
     let udp = UdpConfig {
         device: config.underlay.as_ref().map(ToString::to_string),
         source_port: match &config.source_port {
@@ -169,7 +169,7 @@ async fn bind(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<Vec<U
         checksum: config.udp_checksum,
         offload: config.offload,
         dont_fragment: config.df == Df::Set,
-        groups: groups.map(|group| (*group, plan.underlay)).collect(),
+        groups: groups.map(|group| (group, plan.underlay)).collect(),
         ..UdpConfig::new(address)
     };
     match UdpUnderlay::bind_workers(&udp, config.workers.into()) {

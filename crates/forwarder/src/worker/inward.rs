@@ -11,6 +11,7 @@ use super::Turn;
 use super::outward::Published;
 use crate::forwarder::{Command, Shared};
 use crate::ingress::Ingress;
+use crate::own::{Answer, OutboxSender};
 use crate::port::PortTx;
 use crate::underlay::UnderlayRx;
 
@@ -19,6 +20,9 @@ const COMMANDS_BEFORE_A_LOOK: usize = 64;
 
 /// Sightings that it learns before it forwards again: about as long as one batch takes.
 const SIGHTINGS_BEFORE_A_LOOK: usize = 64;
+
+/// Answers to the host that it delivers before it forwards again.
+const ANSWERS_BEFORE_A_LOOK: usize = 64;
 
 /// Ingress of a worker, whatever else its thread does for the segment.
 pub(crate) trait Inward: Send {
@@ -47,23 +51,37 @@ pub(crate) struct Lines {
     pub(crate) events: Sender<Event>,
     /// What other workers have seen; `None` where there are none.
     pub(crate) sightings: Option<Receiver<Sighting>>,
+    /// Frames of our own for peers.
+    pub(crate) outbox: OutboxSender,
+    /// Frames of our own for the host, from each way out.
+    pub(crate) answers: Receiver<Answer>,
 }
 
 impl Lines {
     fn are_quiet(&self) -> bool {
-        self.commands.is_empty() && self.sightings.as_ref().is_none_or(Receiver::is_empty)
+        self.commands.is_empty()
+            && self.answers.is_empty()
+            && self.sightings.as_ref().is_none_or(Receiver::is_empty)
     }
 }
 
 /// The way in of the worker that owns the segment.
 pub(crate) struct OwnerInward<R, T> {
-    pub(crate) ingress: Ingress<R, T>,
-    pub(crate) lines: Lines,
+    ingress: Ingress<R, T>,
+    lines: Lines,
+    /// Frames of our own wait for room on their line.
+    crowded: bool,
+}
+
+impl<R, T> OwnerInward<R, T> {
+    pub(crate) fn new(ingress: Ingress<R, T>, lines: Lines) -> Self {
+        Self { ingress, lines, crowded: false }
+    }
 }
 
 impl<R: UnderlayRx, T: PortTx> Inward for OwnerInward<R, T> {
     fn turn(&mut self, shared: &Shared, elapsed: Duration) -> io::Result<Turn> {
-        let Self { ingress, lines } = self;
+        let Self { ingress, lines, crowded } = self;
         let now = Timestamp::from_duration(elapsed);
         if !lines.are_quiet() {
             // A bounded number of each, so that neither stops the frames.
@@ -76,9 +94,13 @@ impl<R: UnderlayRx, T: PortTx> Inward for OwnerInward<R, T> {
             for sighting in sightings.take(SIGHTINGS_BEFORE_A_LOOK) {
                 ingress.segment_mut().handle_sighting(sighting, now);
             }
+            if !lines.answers.is_empty() {
+                ingress.answer(lines.answers.try_iter().take(ANSWERS_BEFORE_A_LOOK))?;
+            }
         }
         let count = ingress.turn(now)?;
         publish(ingress.segment_mut(), shared, lines);
+        *crowded = lines.outbox.is_full();
         Ok(Turn::of(count, ingress.underlay().is_drained()))
     }
 
@@ -95,7 +117,7 @@ impl<R: UnderlayRx, T: PortTx> Inward for OwnerInward<R, T> {
     }
 
     fn may_sleep(&self) -> bool {
-        self.lines.are_quiet()
+        self.lines.are_quiet() && !self.crowded
     }
 
     fn woken(&self, shared: &Shared) -> io::Result<()> {
@@ -170,6 +192,7 @@ fn publish(segment: &mut Segment, shared: &Shared, lines: &Lines) {
     {
         shared.view.store(Some(view));
     }
+    lines.outbox.hand_over(segment);
     let mut news = false;
     // What finds no room stays in the segment, which counts what it must lose.
     while !lines.events.is_full()

@@ -10,6 +10,7 @@ use vxgate_core::FloodLists;
 use super::Turn;
 use crate::egress::Egress;
 use crate::forwarder::Shared;
+use crate::own::Outbox;
 use crate::port::PortRx;
 use crate::underlay::UnderlayTx;
 
@@ -17,11 +18,13 @@ use crate::underlay::UnderlayTx;
 pub(crate) struct Outward<R, T> {
     egress: Egress<R, T>,
     flood: Published<FloodLists>,
+    /// Frames of our own; `None` where another worker sends them.
+    outbox: Option<Outbox>,
 }
 
 impl<R: PortRx, T: UnderlayTx> Outward<R, T> {
-    pub(crate) fn new(egress: Egress<R, T>) -> Self {
-        Self { egress, flood: Published::NONE }
+    pub(crate) fn new(egress: Egress<R, T>, outbox: Option<Outbox>) -> Self {
+        Self { egress, flood: Published::NONE, outbox }
     }
 
     /// Forwards one batch.
@@ -32,7 +35,23 @@ impl<R: PortRx, T: UnderlayTx> Outward<R, T> {
             self.egress.set_flood(changed);
         }
         self.egress.forward(count)?;
-        Ok(Turn::of(count, self.egress.port().is_drained()))
+        let own = match &self.outbox {
+            Some(outbox) if !outbox.is_empty() => self.egress.send_own(outbox.take())?,
+            Some(_) | None => 0,
+        };
+        // More of our own frames wake the thread again.
+        let own = if own > 0 { Turn::Drained } else { Turn::Nothing };
+        Ok(Turn::of(count, self.egress.port().is_drained()).max(own))
+    }
+
+    /// What else wakes the way out: frames of our own. To be answered by [`Outward::woken`].
+    pub(super) fn wake(&self) -> Option<BorrowedFd<'_>> {
+        self.outbox.as_ref().map(Outbox::readiness)
+    }
+
+    /// [`Outward::wake`] was found readable; a turn comes next.
+    pub(super) fn woken(&self) -> io::Result<()> {
+        self.outbox.as_ref().map_or(Ok(()), Outbox::woken)
     }
 
     pub(super) fn readiness(&self) -> BorrowedFd<'_> {

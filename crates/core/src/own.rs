@@ -1,0 +1,73 @@
+//! Frames of our own that somebody else makes, and how all of them are counted.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::counters::{Counter, Flow};
+use crate::{FlowCounts, Segment, Transmit};
+
+impl Segment {
+    /// Has a frame of our own sent to the peer at this outer address, whatever the forwarding database says of where it goes; false
+    /// where no such peer is known, or too many such frames wait, which is counted ([`OwnCounts::unsent`](crate::OwnCounts)).
+    pub fn transmit(&mut self, outer: IpAddr, frame: Vec<u8>, dont_fragment: Option<bool>) -> bool {
+        let peer = self.peers.source(outer.to_canonical()).peer;
+        let target = peer.and_then(|peer| self.peers.target(peer));
+        let sent = target
+            .is_some_and(|target| self.health.transmits.push(Transmit { target, frame, dont_fragment }));
+        if !sent {
+            self.counters.own_refused();
+        }
+        sent
+    }
+}
+
+/// What the overlay-to-underlay thread counts of our own frames.
+#[derive(Debug, Default)]
+pub(crate) struct OwnOverlaySide {
+    pub(crate) sent: Flow,
+    pub(crate) unsent: Counter,
+    pub(crate) unanswered: Counter,
+}
+
+/// What the underlay-to-overlay thread counts of them.
+#[derive(Debug, Default)]
+pub(crate) struct OwnUnderlaySide {
+    pub(crate) refused: Counter,
+    pub(crate) answered: Flow,
+    pub(crate) undelivered: Counter,
+}
+
+impl OwnOverlaySide {
+    pub(crate) fn load(&self, other: &OwnUnderlaySide) -> OwnCounts {
+        OwnCounts {
+            sent: self.sent.load(),
+            unsent: self.unsent.load() + other.refused.load(),
+            answered: other.answered.load(),
+            unanswered: self.unanswered.load() + other.undelivered.load(),
+        }
+    }
+}
+
+/// Frames of our own, apart from those of the host and of the peers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnCounts {
+    /// Frames for peers that the underlay has taken.
+    pub sent: FlowCounts,
+    /// Frames for peers that found no room, or that the underlay refused.
+    pub unsent: u64,
+    /// Frames for the host, made in answer to its own, that the overlay port has taken.
+    pub answered: FlowCounts,
+    /// Frames for the host that found no room, or that the port refused.
+    pub unanswered: u64,
+}
+
+impl OwnCounts {
+    pub(crate) fn add(self, other: OwnCounts) -> OwnCounts {
+        OwnCounts {
+            sent: self.sent.add(other.sent),
+            unsent: self.unsent + other.unsent,
+            answered: self.answered.add(other.answered),
+            unanswered: self.unanswered + other.unanswered,
+        }
+    }
+}
