@@ -26,7 +26,7 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
         Some(Command::Show { words, output: own }) => {
             show(out, args::parse_device("show", &words)?, own.or(output))
         }
-        Some(Command::Up(options)) => up_command(options.over(environment::from_environment()?)),
+        Some(Command::Up(options)) => up_command(options.over(environment::from_environment()?), out),
         Some(Command::Down { words }) => {
             let dev = args::parse_device("down", &words)?;
             connect("down", dev.as_ref())?.down().map_err(|error| Failure::client("down", &error))
@@ -51,17 +51,21 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
 }
 
 /// Brings up the tunnel that the options ask for, with the Gate's own word where they name its source.
-fn up_command(mut options: UpOptions) -> Result<(), Failure> {
+fn up_command(mut options: UpOptions, out: &mut dyn Write) -> Result<(), Failure> {
     let config = |options: UpOptions| {
         UpConfig::new(options).map_err(|error| Failure::config(&error, |option| format!("up: --{option}")))
     };
-    let Some(source) = options.gate.gate_peers.take() else { return up::run(config(options)?, || {}) };
-    // Mistakes of the command line are told before the list is read.
-    config(options.clone())?;
-    let (options, notices) = up::gate::list::complete_from(&source, options)?;
-    let mut config = config(options)?;
-    config.notices.extend(notices);
-    up::run(config, || {})
+    let rehearsal = options.gate.dry_run == Some(true);
+    // Mistakes of the command line are told before anybody is asked.
+    let mut tunnel = config(options.clone())?;
+    if let Some(source) = options.gate.gate_peers.take() {
+        let (completed, notices) = up::gate::list::complete_from(&source, options)?;
+        tunnel = config(completed)?;
+        tunnel.notices.extend(notices);
+    } else if let Some(request) = up::gate::vpg::Request::of(options) {
+        return if rehearsal { up::rehearse(request, out) } else { up::run_vpg(request, || {}) };
+    }
+    if rehearsal { up::rehearse_config(&tunnel, out) } else { up::run(tunnel, || {}) }
 }
 
 fn show(out: &mut dyn Write, dev: Option<DeviceName>, output: OutputArgs) -> Result<(), Failure> {

@@ -117,6 +117,12 @@ impl fmt::Display for Family {
 impl UpConfig {
     /// Fills in the defaults and checks the rules between values.
     pub(crate) fn new(options: UpOptions) -> Result<UpConfig, ConfigError> {
+        if options.gate.gate_peers.is_some() && options.gate.vpg_id.is_some() {
+            return Err(ConfigError::TwoGates);
+        }
+        if let Some(option) = options.gate.needs_vpg().filter(|_| options.gate.vpg_id.is_none()) {
+            return Err(ConfigError::NeedsVpg { option });
+        }
         let port = options.port.unwrap_or(vxgate_gate::GATE_PORT);
         let mut notices = Vec::new();
         let config = UpConfig {

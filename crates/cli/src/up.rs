@@ -13,10 +13,12 @@ pub(crate) mod plan;
 mod serve;
 mod tunnel;
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::fs;
 use std::future::pending;
-use std::io;
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,8 @@ use crate::control::runtime_dir::RuntimeDir;
 use crate::control::server::{Limits, Listener};
 use crate::failure::Failure;
 use error::UpError;
+use gate::follow::Follower;
+use gate::vpg::Request;
 use plan::Plan;
 use serve::{About, Tenant};
 use tunnel::Tunnel;
@@ -41,17 +45,83 @@ use tunnel::Tunnel;
 /// # Errors
 /// It did not come up, or it ended by itself. Nothing is left of it in either case.
 pub(crate) fn run(config: UpConfig, is_up: impl FnOnce()) -> Result<(), Failure> {
-    let what = format!("tunnel {}", config.dev);
+    daemon(async || Ok((config, None)), is_up)
+}
+
+/// As [`run`], with what the API says of a VPG.
+///
+/// # Errors
+/// As those of [`run`], and those of the set-up.
+pub(crate) fn run_vpg(request: Request, is_up: impl FnOnce()) -> Result<(), Failure> {
+    let prepare = async || {
+        let (config, follower) = request.prepare().await?;
+        Ok((config, Some(follower)))
+    };
+    daemon(prepare, is_up)
+}
+
+/// Says what a tunnel would be, and makes none.
+///
+/// # Errors
+/// What would be in the way of it, or is in the way of finding out.
+pub(crate) fn rehearse(request: Request, out: &mut dyn Write) -> Result<(), Failure> {
     log_to_stderr();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed("up", chain(&UpError::Start(error))))?;
+    let (lines, config) = runtime.block_on(request.rehearse())?;
+    for line in lines {
+        writeln!(out, "{line}").map_err(|error| Failure::output(&error))?;
+    }
+    config.map_or(Ok(()), |config| rehearse_config(&config, out))
+}
+
+/// As [`rehearse`], where all is said.
+///
+/// # Errors
+/// As those of [`rehearse`].
+pub(crate) fn rehearse_config(config: &UpConfig, out: &mut dyn Write) -> Result<(), Failure> {
+    let what = format!("tunnel {}", config.dev);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(&what, chain(&UpError::Start(error))))?;
+    let plan = runtime.block_on(async { Plan::make(&Netlink::open()?, config).await });
+    let plan: Plan =
+        plan.map_err(|error: UpError| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
+    let notices = config.notices.iter().chain(&plan.notices).map(|notice| format!("notice: {notice}"));
+    let local = SocketAddr::new(plan.local, config.port);
+    let bring = format!("would bring up {}: {}", config.dev, sentence(config, local, plan.mtu));
+    for line in notices.chain([bring]) {
+        writeln!(out, "{line}").map_err(|error| Failure::output(&error))?;
+    }
+    Ok(())
+}
+
+/// Runs the tunnel that `prepare` finds until it is told to end, which may be while it is being found.
+fn daemon(
+    prepare: impl AsyncFnOnce() -> Result<(UpConfig, Option<Follower>), Failure>,
+    is_up: impl FnOnce(),
+) -> Result<(), Failure> {
+    log_to_stderr();
+    let what = "tunnel";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(what, chain(&UpError::Start(error))))?;
     // Before there is anything to undo, so that no signal finds something left.
     let signals = runtime.block_on(async { Signals::listen() });
-    let signals = signals.map_err(|error| Failure::failed(&what, chain(&UpError::Start(error))))?;
+    let mut signals = signals.map_err(|error| Failure::failed(what, chain(&UpError::Start(error))))?;
+    let prepared = runtime.block_on(async {
+        tokio::select! {
+            signal = signals.first() => {
+                tracing::info!(reason = signal, "ending before the tunnel is up");
+                Ok(None)
+            }
+            prepared = prepare() => prepared.map(Some),
+        }
+    });
+    let Some((config, follower)) = prepared? else { return Ok(()) };
+    let what = format!("tunnel {}", config.dev);
     // The lock comes next: what follows would otherwise be in the way of a tunnel that runs.
     let listener = Listener::bind(&RuntimeDir::from_environment(), &config.dev)
         .map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
-    let ended = runtime.block_on(tunnel(&config, signals, &listener, is_up));
+    let ended = runtime.block_on(tunnel(&config, follower, signals, &listener, is_up));
     ended.map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))
 }
 
@@ -73,7 +143,7 @@ impl Signals {
     }
 
     /// Waits for one of them; its name.
-    async fn first(mut self) -> &'static str {
+    async fn first(&mut self) -> &'static str {
         let hangup = async {
             match &mut self.hangup {
                 Some(hangup) => hangup.recv().await,
@@ -100,7 +170,8 @@ const EVENTS_BEFORE_A_BREATH: u32 = 256;
 
 async fn tunnel(
     config: &UpConfig,
-    signals: Signals,
+    mut follower: Option<Follower>,
+    mut signals: Signals,
     listener: &Listener,
     is_up: impl FnOnce(),
 ) -> Result<(), UpError> {
@@ -132,6 +203,9 @@ async fn tunnel(
         netlink,
         down: Notify::new(),
     });
+    if let Some(follower) = &mut follower {
+        follower.begin(&tenant).await;
+    }
     announce(config, &plan, &tunnel, started.elapsed());
     is_up();
 
@@ -143,6 +217,7 @@ async fn tunnel(
             return Err(UpError::Start(error));
         }
         () = watch(&tunnel.forwarder) => "the forwarder",
+        never = follow(follower.as_mut(), &tenant) => match never {},
     };
     tracing::info!(dev = tunnel.dev, reason, "ending");
     match tunnel.forwarder.stop() {
@@ -156,22 +231,32 @@ async fn tunnel(
 
 /// One line that says what came up, for people and for the journal.
 fn announce(config: &UpConfig, plan: &Plan, tunnel: &Tunnel, after: Duration) {
+    let told = sentence(config, tunnel.local, plan.mtu);
+    tracing::info!("{} is up: {told}, after {} ms", tunnel.dev, after.as_millis());
+}
+
+/// What a tunnel is, in one sentence.
+fn sentence(config: &UpConfig, local: SocketAddr, mtu: u32) -> String {
     let addresses: Vec<String> = config.addresses.iter().map(ToString::to_string).collect();
     let peers: Vec<String> = config.peers.iter().map(ToString::to_string).collect();
     let source_port = match &config.source_port {
         SourcePort::Fixed(port) if *port == config.port => String::new(),
         SourcePort::Fixed(_) | SourcePort::Hash(_) => format!(", source port {}", config.source_port),
     };
-    tracing::info!(
-        "{} is up: VNI {}, {} -> {}{source_port}, address {}, MTU {}, after {} ms",
-        tunnel.dev,
+    format!(
+        "VNI {}, {local} -> {}{source_port}, address {}, MTU {mtu}",
         config.vni,
-        tunnel.local,
         if peers.is_empty() { "nobody".to_owned() } else { peers.join(" ") },
         if addresses.is_empty() { "none".to_owned() } else { addresses.join(" ") },
-        plan.mtu,
-        after.as_millis(),
-    );
+    )
+}
+
+/// Follows the API, where the tunnel came from it.
+async fn follow(follower: Option<&mut Follower>, tenant: &Tenant) -> Infallible {
+    match follower {
+        Some(follower) => follower.follow(tenant).await,
+        None => pending().await,
+    }
 }
 
 /// Logs what the segment tells, until the forwarder ends by itself.

@@ -40,6 +40,14 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("busy-poll", "VXGATE_BUSY_POLL"),
     ("affinity", "VXGATE_AFFINITY"),
     ("gate-peers", "VXGATE_GATE_PEERS"),
+    ("vpg-id", "VXGATE_VPG_ID"),
+    ("open-gate", "VXGATE_OPEN_GATE"),
+    ("api-interval", "VXGATE_API_INTERVAL"),
+    ("api-wait", "VXGATE_API_WAIT"),
+    ("coverage", "VXGATE_COVERAGE"),
+    ("endpoint", "VXGATE_ENDPOINT"),
+    ("profile", "VXGATE_PROFILE"),
+    ("dry-run", "VXGATE_DRY_RUN"),
 ];
 
 /// The variable of this option.
@@ -155,7 +163,7 @@ mod tests {
                 line.push(format!("--{option}={}", if option == "source-port" { "4789" } else { default }));
             }
         }
-        assert_eq!(line.len(), 17, "{line:?}");
+        assert_eq!(line.len(), 21, "{line:?}");
         assert_eq!(UpConfig::new(read_layer(line).unwrap()), UpConfig::new(UpOptions::default()));
     }
 

@@ -60,6 +60,10 @@ pub(crate) enum ConfigError {
     FewerPortsThanWorkers { ports: usize, workers: u16 },
     #[error("{network} is given twice")]
     RouteTwice { network: IpNet },
+    #[error("a tunnel sets itself up from one source, and --gate-peers is one already")]
+    TwoGates,
+    #[error("it is about the API, which only --vpg-id asks")]
+    NeedsVpg { option: &'static str },
 }
 
 fn scope(ip: IpAddr) -> &'static str {
@@ -86,6 +90,8 @@ impl ConfigError {
             | Self::AddressOverlap { .. } => "address",
             Self::MtuBelowIpv6 { .. } => "mtu",
             Self::RouteTwice { .. } => "route",
+            Self::TwoGates => "vpg-id",
+            Self::NeedsVpg { option } => option,
             Self::FewerPortsThanWorkers { .. } => "workers",
             Self::MixedFamilies { option, .. } | Self::HostBits { option, .. } => option,
         }
@@ -108,6 +114,8 @@ impl ConfigError {
                 Some("widen --source-port hash:LOW-HIGH, or ask for fewer workers".to_owned())
             }
             Self::HostBits { option, network } => Some(format!("write --{option} {}", network.trunc())),
+            Self::TwoGates => Some("leave one of the two out".to_owned()),
+            Self::NeedsVpg { .. } => Some("add --vpg-id ID, which `soracom vpg list` shows".to_owned()),
             Self::GroupHasInner { peer, .. } => Some(format!("write --peer {peer}")),
             Self::UnderlayIsDevice { .. }
             | Self::InnerUnusable { .. }

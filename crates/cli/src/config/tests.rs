@@ -124,6 +124,9 @@ fn each_rule_names_the_option_and_says_why() {
         ("--accept-from 10.0.0.1/8", "accept-from", "the network is 10.0.0.0/8"),
         ("--route 10.0.0.0/8 --route 10.0.0.0/8", "route", "given twice"),
         ("--workers 3 --source-port hash:50000-50001", "workers", "the range has 2"),
+        ("--gate-peers - --vpg-id 1", "vpg-id", "sets itself up from one source"),
+        ("--open-gate", "open-gate", "which only --vpg-id asks"),
+        ("--gate-peers - --coverage g", "coverage", "which only --vpg-id asks"),
     ] {
         let error = refusal(line);
         assert_eq!(error.option(), option, "{line}");

@@ -171,16 +171,21 @@ pub(crate) fn check_loops(config: &UpConfig, routes: &[Route]) -> Result<(), UpE
     let into_tunnel = config.addresses.iter().map(|address| ("address", address.trunc()));
     let into_tunnel = into_tunnel.chain(config.routes.iter().map(|route| ("route", *route)));
     for (option, network) in into_tunnel {
-        for peer in config.outer_peers().filter(|peer| network.contains(peer)) {
-            let best = routes.iter().filter(|route| route.prefix.contains(&peer));
-            let best = best.map(|route| route.prefix.prefix_len()).max().unwrap_or(0);
-            // A longer prefix keeps the way to the peer outside, whatever is routed into the tunnel.
-            if best <= network.prefix_len() {
+        for peer in config.outer_peers() {
+            if leads_inside(network, peer, routes) {
                 return Err(UpError::Loop { option, network, peer });
             }
         }
     }
     Ok(())
+}
+
+/// Whether a peer would be reached through the tunnel, once the network is routed into it on a host with these routes.
+pub(super) fn leads_inside(network: IpNet, peer: IpAddr, routes: &[Route]) -> bool {
+    let best = routes.iter().filter(|route| route.prefix.contains(&peer));
+    let best = best.map(|route| route.prefix.prefix_len()).max().unwrap_or(0);
+    // A longer prefix keeps the way to the peer outside, whatever is routed into the tunnel.
+    network.contains(&peer) && best <= network.prefix_len()
 }
 
 /// Refuses an address that is here already and a network that another link has; tells of others that overlap.

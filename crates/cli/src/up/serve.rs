@@ -57,7 +57,7 @@ pub(super) struct About {
 
 impl Tenant {
     /// Has the tunnel's thread answer, between two batches.
-    async fn ask<R: Send + 'static>(
+    pub(super) async fn ask<R: Send + 'static>(
         &self,
         look: impl FnOnce(&mut Segment, Timestamp) -> R + Send + 'static,
     ) -> Result<R, Refusal> {
@@ -80,7 +80,7 @@ impl Tenant {
     }
 
     /// Refuses an outer address that the underlay's sockets cannot send to.
-    fn check_family(&self, ip: IpAddr) -> Result<(), Refusal> {
+    pub(super) fn check_family(&self, ip: IpAddr) -> Result<(), Refusal> {
         if ip.to_canonical().is_ipv6() == self.about.is_v6 {
             return Ok(());
         }

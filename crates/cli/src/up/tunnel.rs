@@ -295,6 +295,6 @@ fn outer_policy(config: &UpConfig) -> OuterPolicy {
 }
 
 /// A number that nobody outside can guess: the standard library keys its hash tables with one for each process.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

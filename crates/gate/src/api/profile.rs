@@ -138,6 +138,10 @@ fn read_bounded(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
 
 /// Reads the fields, or says at which line and column it cannot: the parser's own words may quote a secret.
 fn parse(json: &[u8]) -> Result<Profile, (usize, usize)> {
+    // A list would be read as the fields in their order.
+    if json.trim_ascii_start().starts_with(b"[") {
+        return Err((1, 0));
+    }
     serde_json::from_slice(json).map_err(|error| (error.line(), error.column()))
 }
 
