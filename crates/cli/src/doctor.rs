@@ -1,7 +1,7 @@
 //! `vxgate doctor`: looks this host over for a tunnel, before it runs and while it runs, and says what to do.
 //!
 //! ```text
-//! options ─► subject: the tunnel that is meant ◄── control socket of one that runs
+//! options ─► gate: the API or the list ─► subject: the tunnel that is meant ◄── control socket of one that runs
 //!               │
 //!            host: links, addresses, routes ─────────────────────┐
 //!               │                                                │
@@ -20,6 +20,7 @@
 pub(crate) mod check;
 mod checks;
 pub(crate) mod finding;
+mod gate;
 mod host;
 mod probes;
 mod subject;
@@ -55,12 +56,14 @@ fn look(options: UpOptions) -> Result<Vec<Finding>, Failure> {
     let runtime = runtime.map_err(|error| failed(&error))?;
     let netlink = runtime.block_on(async { Netlink::open() }).map_err(|error| failed(&error))?;
 
-    let mut subject = Subject::of(options)?;
+    let (completed, gate) = gate::ask(options.clone(), &runtime);
+    let mut subject = Subject::of(&options, completed)?;
     let host = runtime.block_on(Host::look(&netlink)).map_err(|error| failed(&error))?;
     subject.take_from_device(&host);
 
     let mut findings = checks::options::check(&subject);
     findings.extend(checks::tunnel::check(&subject));
+    findings.extend(checks::gate::check(&subject, &gate));
     findings.extend(checks::tun::check(&subject));
     findings.extend(runtime.block_on(checks::privilege::check(&subject, &netlink)));
     findings.extend(checks::name::check(&subject, &host));

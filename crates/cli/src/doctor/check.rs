@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 pub(crate) enum Check {
     Options,
     Tunnel,
+    Gate,
     Tun,
     Privilege,
     Name,
@@ -42,6 +43,7 @@ impl Check {
     pub(crate) const ALL: &[Check] = &[
         Check::Options,
         Check::Tunnel,
+        Check::Gate,
         Check::Tun,
         Check::Privilege,
         Check::Name,
@@ -74,6 +76,7 @@ impl Check {
         match self {
             Check::Options => "options",
             Check::Tunnel => "tunnel",
+            Check::Gate => "gate",
             Check::Tun => "tun",
             Check::Privilege => "privilege",
             Check::Name => "name",
@@ -109,6 +112,9 @@ impl Check {
             Check::Options => "what the options say that may not be meant",
             Check::Tunnel => {
                 "whether a tunnel of the device runs, its daemon answers, and it is the one that the options mean"
+            }
+            Check::Gate => {
+                "the Gate: open, with this host registered as it is, its VNI and peers those of the tunnel (from the API, or a list)"
             }
             Check::Tun => "`/dev/net/tun`: there, to be opened, and the TUN device",
             Check::Privilege => {
@@ -157,6 +163,7 @@ impl Check {
             Check::Arrivals | Check::Vni | Check::Strangers | Check::Duplicate => "a tunnel runs",
             Check::Tun | Check::Port | Check::Loop => "none runs",
             Check::Ipv6 => "IPv6 is used",
+            Check::Gate => "`--vpg-id` or `--gate-peers`",
             Check::Options
             | Check::Tunnel
             | Check::Privilege

@@ -30,6 +30,8 @@ pub(crate) struct Subject {
     pub(crate) silence: Option<ClientError>,
     /// In what the options and the running tunnel differ, a sentence each.
     pub(crate) differences: Vec<String>,
+    /// Whether `up` would open the Gate.
+    pub(crate) opens_gate: bool,
 }
 
 /// A tunnel that runs.
@@ -47,20 +49,18 @@ impl Running {
 }
 
 impl Subject {
-    /// The tunnel of these options, or without options the only one that runs.
-    pub(crate) fn of(options: UpOptions) -> Result<Subject, Failure> {
+    /// The tunnel of these options, or without options the only one that runs. `completed` are the same with the Gate's word put in.
+    pub(crate) fn of(options: &UpOptions, mut completed: UpOptions) -> Result<Subject, Failure> {
         let dir = RuntimeDir::from_environment();
-        let mut options = options;
-        let named = options.dev.clone();
-        if options == UpOptions::default() {
+        if *options == UpOptions::default() {
             match Client::connect_only(&dir) {
-                Ok(client) => options.dev = Some(client.dev().clone()),
+                Ok(client) => completed.dev = Some(client.dev().clone()),
                 Err(error @ ClientError::Several { .. }) => return Err(Failure::client("doctor", &error)),
                 // Nobody to ask; whether that is for want of permission shows below.
                 Err(_) => {}
             }
         }
-        let config = UpConfig::new(options.clone())
+        let config = UpConfig::new(completed)
             .map_err(|error| Failure::config(&error, |option| format!("doctor: --{option}")))?;
         let connected = Client::connect(&dir, &config.dev);
         let (running, silence) = match connected.and_then(ask) {
@@ -68,8 +68,9 @@ impl Subject {
             Err(ClientError::NotRunning { .. }) => (None, None),
             Err(error) => (None, Some(error)),
         };
-        let mut subject = Subject { config, running, silence, differences: Vec::new() };
-        subject.take_from_daemon(&UpOptions { dev: named, ..options });
+        let opens_gate = options.gate.open_gate == Some(true);
+        let mut subject = Subject { config, running, silence, differences: Vec::new(), opens_gate };
+        subject.take_from_daemon(options);
         Ok(subject)
     }
 
@@ -105,8 +106,8 @@ impl Subject {
         if let Some(local) = options.local.filter(|local| *local != status.local) {
             differ("local", local.to_string(), status.local.to_string());
         }
-        for peer in self.config.outer_peers().filter(|peer| !peers.contains(peer)) {
-            differ("peer", peer.to_string(), "it not".to_owned());
+        for peer in options.peer.iter().filter(|peer| !peers.contains(&peer.outer)) {
+            differ("peer", peer.outer.to_string(), "it not".to_owned());
         }
         self.config.vni = Vni::new(status.vni).unwrap_or(self.config.vni);
         self.config.port = status.port;
