@@ -45,6 +45,10 @@ impl Request {
     /// Reads one; an error where the caller sends none, or something else.
     pub(crate) fn read(stream: &TcpStream) -> io::Result<Request> {
         let mut reader = BufReader::new(stream);
+        // What begins otherwise, as TLS does, need have no line to its end.
+        if !reader.fill_buf()?.first().is_some_and(u8::is_ascii_uppercase) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         let mut head = (&mut reader).take(MAX_HEAD_OCTETS);
         let mut line = || {
             let mut text = String::new();

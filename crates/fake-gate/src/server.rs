@@ -227,7 +227,12 @@ impl Shared {
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ_LIMIT))?;
-        let request = Request::read(stream)?;
+        let request = match Request::read(stream) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Answer::new(400, "text/html", "<html>not HTTP</html>").write(stream, None);
+            }
+            request => request?,
+        };
         self.record(request.recorded());
         let call = Target::of(&request.method, &request.path).call;
         let fault = lock(&self.script).next(call);

@@ -19,6 +19,8 @@ mod ends;
 #[cfg(test)]
 mod figures;
 #[cfg(test)]
+mod gate_api;
+#[cfg(test)]
 mod gate_peers;
 #[cfg(test)]
 mod ground;
