@@ -18,7 +18,7 @@ use crate::ground::{Ended, GATE, Ground, PATIENCE, Traces, UP, YOU, missing};
 const DOCTOR: &str = "doctor --address 10.225.194.171/9 --peer 100.64.158.4";
 
 /// What the doctor said.
-struct Report {
+pub(crate) struct Report {
     code: Option<i32>,
     findings: Vec<Value>,
     text: String,
@@ -32,7 +32,7 @@ impl Report {
     }
 
     #[track_caller]
-    fn of_command(ground: &Ground, command: Command) -> Report {
+    pub(crate) fn of_command(ground: &Ground, command: Command) -> Report {
         let before = Traces::of(&ground.you);
         let start = now();
         let ended = Ended::of(command);
@@ -51,6 +51,11 @@ impl Report {
         report
     }
 
+    /// What it printed.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The checks with this verdict.
     fn has<'a>(&'a self, verdict: &'a str) -> impl Iterator<Item = &'a str> {
         let findings = self.findings.iter().filter(move |finding| finding["verdict"] == verdict);
@@ -59,13 +64,13 @@ impl Report {
 
     /// Nothing is worse than a note.
     #[track_caller]
-    fn is_well(&self) {
+    pub(crate) fn is_well(&self) {
         assert_eq!((self.has("fail").count(), self.has("warn").count()), (0, 0), "{}", self.text);
     }
 
     /// This check has this verdict, finds these words and gives this hint.
     #[track_caller]
-    fn says(&self, check: &str, verdict: &str, found: &str, hint: &str) {
+    pub(crate) fn says(&self, check: &str, verdict: &str, found: &str, hint: &str) {
         let said = self.findings.iter().any(|finding| {
             finding["check"] == check
                 && finding["verdict"] == verdict
@@ -77,7 +82,7 @@ impl Report {
 
     /// The same, and no other check has a verdict as bad.
     #[track_caller]
-    fn says_only(&self, check: &str, verdict: &str, found: &str, hint: &str) {
+    pub(crate) fn says_only(&self, check: &str, verdict: &str, found: &str, hint: &str) {
         self.says(check, verdict, found, hint);
         let others: Vec<_> = self
             .has("fail")

@@ -15,6 +15,8 @@ mod control;
 #[cfg(test)]
 mod doctor;
 #[cfg(test)]
+mod doctor_gate;
+#[cfg(test)]
 mod ends;
 #[cfg(test)]
 mod figures;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use vxgate_sys::udp::QueuedError;
 
 use super::{is_gate, rule};
-use crate::control::protocol::TunnelStatus;
+use crate::control::protocol::{PeerState, PeerStatus, TunnelStatus};
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
 use crate::doctor::probes::path::PathFacts;
@@ -17,13 +17,10 @@ use crate::print::units::Ago;
 const HEARD_S: u64 = 60;
 
 pub(crate) fn check(subject: &Subject, later: Option<&TunnelStatus>, paths: &[PathFacts]) -> Vec<Finding> {
-    let heard = |peer: IpAddr| {
-        let peers = later.iter().flat_map(|status| &status.peers);
-        peers.filter(|status| status.ip == peer).find_map(|status| status.last_heard_s)
-    };
+    let status = |peer: IpAddr| later?.peers.iter().find(|status| status.ip == peer);
     let one = |path: &PathFacts| {
         let peer = path.peer?;
-        Some(judge(peer, subject.config.port, subject.config.local, path, heard(peer)))
+        Some(judge(peer, subject.config.port, subject.config.local, path, status(peer)))
     };
     paths.iter().filter_map(one).collect()
 }
@@ -33,12 +30,20 @@ fn judge(
     port: u16,
     local: Option<IpAddr>,
     path: &PathFacts,
-    last_heard_s: Option<u64>,
+    status: Option<&PeerStatus>,
 ) -> Finding {
     if let Some((why, next_step)) = path.icmp().find_map(|error| explain(peer, port, local, error)) {
         return Finding::fail(Check::Peer, format!("{peer}: {why}"), next_step);
     }
-    if let Some(seconds) = last_heard_s.filter(|seconds| *seconds <= HEARD_S) {
+    if status.is_some_and(|status| status.state == PeerState::Down) {
+        return Finding::warn(
+            Check::Peer,
+            format!("{peer} is down: it answered the tunnel's probes, and no longer does"),
+            "the tunnel goes by the other peers, where one lives; see whether the peer runs and what lies between (the lines above)",
+        );
+    }
+    if let Some(seconds) = status.and_then(|status| status.last_heard_s).filter(|seconds| *seconds <= HEARD_S)
+    {
         return Finding::ok(Check::Peer, format!("{peer} speaks: last heard {}", Ago(Some(seconds))));
     }
     if let Some(round_trip) = path.round_trip {
