@@ -141,12 +141,12 @@ fn peer_command(out: &mut dyn Write, verb: PeerCommand, output: OutputArgs) -> R
             print::peers::write(out, format, &tunnels).map_err(|error| Failure::output(&error))
         }
         PeerCommand::Add(args) => {
-            let (dev, ip) = peer::parse_one("peer add", &args.words)?;
-            let added = connect("peer add", dev.as_ref())?.peer_add(ip);
+            let (dev, peer) = peer::parse_add(&args.words)?;
+            let added = connect("peer add", dev.as_ref())?.peer_add(peer);
             added.map_err(|error| Failure::client("peer add", &error))
         }
         PeerCommand::Del(args) => {
-            let (dev, ip) = peer::parse_one("peer del", &args.words)?;
+            let (dev, ip) = peer::parse_del(&args.words)?;
             let deleted = connect("peer del", dev.as_ref())?.peer_del(ip);
             deleted.map_err(|error| Failure::client("peer del", &error))
         }

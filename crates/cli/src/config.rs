@@ -14,10 +14,12 @@ pub(crate) mod values;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use vxgate_codec::{ReservedBits, Vni};
+use vxgate_core::HealthConfig;
 
 use crate::args::up::UpOptions;
 pub(crate) use error::ConfigError;
@@ -86,6 +88,10 @@ pub(crate) struct UpConfig {
     pub(crate) busy_poll: BusyPoll,
     /// The processors that the threads are pinned to in turn; `None` for wherever the system puts them.
     pub(crate) affinity: Option<CpuList>,
+    /// How peers are probed; `None` for not at all.
+    pub(crate) health: Option<HealthConfig>,
+    /// The program that is told of a peer that goes down or comes back.
+    pub(crate) on_event: Option<PathBuf>,
     /// What the operator should know and is no error, a sentence each: for `up` to log at its start.
     pub(crate) notices: Vec<String>,
 }
@@ -124,6 +130,7 @@ impl UpConfig {
             return Err(ConfigError::NeedsVpg { option });
         }
         let port = options.port.unwrap_or(vxgate_gate::GATE_PORT);
+        let health = HealthConfig::default();
         let mut notices = Vec::new();
         let config = UpConfig {
             dev: match options.dev {
@@ -154,6 +161,16 @@ impl UpConfig {
             threads: options.threads.unwrap_or(Threads::Two),
             busy_poll: options.busy_poll.unwrap_or(BusyPoll::Auto),
             affinity: options.affinity,
+            health: match options.health {
+                Some(false) => None,
+                Some(true) | None => Some(HealthConfig {
+                    interval: options.probe_interval.unwrap_or(health.interval),
+                    retry: options.probe_retry.unwrap_or(health.retry),
+                    misses: options.probe_misses.unwrap_or(health.misses),
+                    hold_down: options.hold_down.unwrap_or(health.hold_down),
+                }),
+            },
+            on_event: options.on_event,
             notices: Vec::new(),
         };
         config.check_underlay()?;
@@ -162,6 +179,7 @@ impl UpConfig {
         config.check_addresses()?;
         config.check_accept_from()?;
         config.check_workers()?;
+        config.check_health()?;
         if config.peers.is_empty() {
             notices.push(format!(
                 "no --peer: frames go nowhere until `vxgate peer add IP dev {}` adds one",
@@ -221,11 +239,8 @@ impl UpConfig {
             if peer.outer.is_multicast() {
                 return Err(ConfigError::GroupHasInner { peer: peer.outer, inner });
             }
-            if let Some(why) = unusable_outer(inner) {
+            if let Some(why) = unusable_probed(inner) {
                 return unusable(why);
-            }
-            if inner.is_multicast() || inner.is_loopback() {
-                return unusable("is no address of another host in the segment");
             }
             if self.addresses.iter().any(|address| address.addr() == inner) {
                 return unusable("is an address of this host's own device");
@@ -281,6 +296,15 @@ impl UpConfig {
                 Err(ConfigError::FewerPortsThanWorkers { ports: range.len(), workers: self.workers })
             }
             SourcePort::Hash(_) | SourcePort::Fixed(_) => Ok(()),
+        }
+    }
+
+    fn check_health(&self) -> Result<(), ConfigError> {
+        match self.health {
+            Some(HealthConfig { interval, retry, .. }) if retry > interval => {
+                Err(ConfigError::RetryAboveInterval { retry, interval })
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -358,6 +382,14 @@ fn unusable_outer(ip: IpAddr) -> Option<&'static str> {
         IpAddr::V4(ip) if ip.is_broadcast() => Some("is the broadcast address"),
         IpAddr::V4(_) | IpAddr::V6(_) => None,
     }
+}
+
+/// Why no peer has this inner address.
+pub(crate) fn unusable_probed(inner: IpAddr) -> Option<&'static str> {
+    if inner.is_multicast() || inner.is_loopback() {
+        return Some("is no address of another host in the segment");
+    }
+    unusable_outer(inner)
 }
 
 /// Why a device cannot have this address.

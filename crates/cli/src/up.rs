@@ -8,6 +8,8 @@
 
 pub(crate) mod error;
 pub(crate) mod gate;
+mod health;
+mod hook;
 pub(crate) mod owner;
 pub(crate) mod plan;
 mod serve;
@@ -24,7 +26,6 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use vxgate_core::Event;
 use vxgate_forwarder::Forwarder;
 use vxgate_netlink::Netlink;
 
@@ -36,6 +37,8 @@ use crate::failure::Failure;
 use error::UpError;
 use gate::follow::Follower;
 use gate::vpg::Request;
+use health::Watch;
+use hook::Hook;
 use plan::Plan;
 use serve::{About, Tenant};
 use tunnel::Tunnel;
@@ -200,13 +203,25 @@ async fn tunnel(
             is_v6: tunnel.local.is_ipv6(),
             started,
         },
-        netlink,
+        netlink: netlink.clone(),
+        reports: Arc::default(),
         down: Notify::new(),
     });
+    let watch = Watch {
+        control: tunnel.forwarder.control(),
+        netlink,
+        dev: tunnel.dev.clone(),
+        link: tunnel.link,
+        vni: config.vni.get(),
+        hook: config.on_event.clone().map(Hook::new),
+    };
     if let Some(follower) = &mut follower {
         follower.begin(&tenant).await;
     }
     announce(config, &plan, &tunnel, started.elapsed());
+    // To be dropped before the sockets are closed, and their addresses free for the next tunnel.
+    let reports = health::listen(tunnel.errors, tunnel.forwarder.control(), Arc::clone(&tenant.reports));
+    let reports = reports.map_err(UpError::Start)?;
     is_up();
 
     let reason = tokio::select! {
@@ -216,10 +231,12 @@ async fn tunnel(
             let Err(error) = ended;
             return Err(UpError::Start(error));
         }
-        () = watch(&tunnel.forwarder) => "the forwarder",
+        () = events(&tunnel.forwarder, &watch) => "the forwarder",
+        () = watch.follow_addresses() => "the watch",
         never = follow(follower.as_mut(), &tenant) => match never {},
     };
     tracing::info!(dev = tunnel.dev, reason, "ending");
+    drop(reports);
     match tunnel.forwarder.stop() {
         // A TAP whose device is gone (drivers/net/tun.c).
         Err(error) if rustix::io::Errno::from_io_error(&error.source) == Some(rustix::io::Errno::BADFD) => {
@@ -259,8 +276,8 @@ async fn follow(follower: Option<&mut Follower>, tenant: &Tenant) -> Infallible 
     }
 }
 
-/// Logs what the segment tells, until the forwarder ends by itself.
-async fn watch(forwarder: &Forwarder) {
+/// Hands on what the segment tells, until the forwarder ends by itself.
+async fn events(forwarder: &Forwarder, watch: &Watch) {
     let news = Arc::new(Notify::new());
     let teller = Arc::clone(&news);
     forwarder.on_news(move || teller.notify_one());
@@ -270,14 +287,7 @@ async fn watch(forwarder: &Forwarder) {
             if looked % EVENTS_BEFORE_A_BREATH == 0 {
                 tokio::task::yield_now().await;
             }
-            match event {
-                Event::Learned { mac, dst } => tracing::debug!(%mac, %dst, "learned"),
-                Event::Moved { mac, from, to } => tracing::debug!(%mac, %from, %to, "moved"),
-                Event::Aged { mac, dst } => tracing::debug!(%mac, %dst, "aged"),
-                Event::PeerDown { addr, why } => tracing::warn!(peer = %addr, "peer down: {}", why.explain()),
-                Event::PeerUp { addr, after } => tracing::info!(peer = %addr, ?after, "peer up again"),
-                Event::AllPeersSilent => tracing::warn!("no peer answers: all of them are sent to"),
-            }
+            watch.event(event);
         }
         if forwarder.is_stopping() {
             return;

@@ -21,10 +21,12 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod arp;
 pub mod ecn;
 pub mod ethernet;
 pub mod flow;
 pub mod layers;
+pub mod ndp;
 pub mod vxlan;
 
 mod error;

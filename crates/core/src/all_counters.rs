@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::{Counters, Counts, DropReason, PeerCounts, PeerId};
+use crate::{Counters, Counts, PeerCounts, PeerId};
 
 /// The counters of all workers of a segment: each thread writes its own, and who reads adds them up.
 #[derive(Clone, Debug)]
@@ -53,6 +53,11 @@ fn add(one: Counts, other: Counts) -> Counts {
         events_lost,
         sightings_deferred,
         own,
+        probes,
+        probe_answers,
+        answers_refused,
+        unreachable_hints,
+        transmits_lost,
     } = other;
     Counts {
         overlay_in: one.overlay_in.add(overlay_in),
@@ -61,8 +66,8 @@ fn add(one: Counts, other: Counts) -> Counts {
         sent: one.sent.add(sent),
         underlay_in: one.underlay_in.add(underlay_in),
         delivered: one.delivered.add(delivered),
-        overlay_drops: drops(one.overlay_drops, &overlay_drops),
-        underlay_drops: drops(one.underlay_drops, &underlay_drops),
+        overlay_drops: each(one.overlay_drops, &overlay_drops),
+        underlay_drops: each(one.underlay_drops, &underlay_drops),
         entries: one.entries + entries,
         learned: one.learned + learned,
         moved: one.moved + moved,
@@ -72,10 +77,15 @@ fn add(one: Counts, other: Counts) -> Counts {
         events_lost: one.events_lost + events_lost,
         sightings_deferred: one.sightings_deferred + sightings_deferred,
         own: one.own.add(own),
+        probes: one.probes + probes,
+        probe_answers: one.probe_answers + probe_answers,
+        answers_refused: each(one.answers_refused, &answers_refused),
+        unreachable_hints: one.unreachable_hints + unreachable_hints,
+        transmits_lost: one.transmits_lost + transmits_lost,
     }
 }
 
-fn drops(mut one: [u64; DropReason::COUNT], other: &[u64; DropReason::COUNT]) -> [u64; DropReason::COUNT] {
+fn each<const N: usize>(mut one: [u64; N], other: &[u64; N]) -> [u64; N] {
     one.iter_mut().zip(other).for_each(|(one, other)| *one += other);
     one
 }

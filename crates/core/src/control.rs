@@ -232,7 +232,7 @@ impl Segment {
         in_table + in_lists
     }
 
-    fn flush_table(&mut self, filter: &FlushFilter) -> usize {
+    pub(crate) fn flush_table(&mut self, filter: &FlushFilter) -> usize {
         let SegmentConfig { port, vni, .. } = self.config;
         let fits = |peers: &Peers, entry: &Entry| {
             filter.states.contains(entry.kind.state)
@@ -355,6 +355,9 @@ impl Segment {
         }
         let peer = self.hold(remote, Reference::list(mac))?;
         self.lists.add(mac, peer, state, now.seconds_up());
+        if mac.is_zero() {
+            self.health.add_peer(remote.addr.to_canonical(), self.config.hash_key);
+        }
         self.note_entries();
         Ok(peer)
     }

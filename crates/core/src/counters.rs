@@ -12,7 +12,7 @@ use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::own::{OwnOverlaySide, OwnUnderlaySide};
-use crate::{DropReason, OwnCounts, PeerId, Timestamp};
+use crate::{AnswerRefusal, DropReason, OwnCounts, PeerId, Timestamp};
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -90,6 +90,7 @@ struct UnderlaySide {
     drops: Drops,
     table: TableCounters,
     own: OwnUnderlaySide,
+    health: HealthCounters,
 }
 
 /// What the segment counts of its table.
@@ -103,6 +104,24 @@ pub(crate) struct TableCounters {
     pub(crate) refused_peers: Counter,
     pub(crate) events_lost: Counter,
     pub(crate) sightings_deferred: Counter,
+}
+
+/// What the segment counts of its peers' health.
+#[derive(Debug, Default)]
+pub(crate) struct HealthCounters {
+    pub(crate) probes: Counter,
+    pub(crate) answers: Counter,
+    refused: [Counter; AnswerRefusal::COUNT],
+    pub(crate) hints: Counter,
+    pub(crate) transmits_lost: Counter,
+}
+
+impl HealthCounters {
+    pub(crate) fn refuse(&self, reason: AnswerRefusal) {
+        if let Some(counter) = self.refused.get(reason.index()) {
+            counter.add(1);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -219,6 +238,11 @@ impl Counters {
             events_lost: underlay.table.events_lost.load(),
             sightings_deferred: underlay.table.sightings_deferred.load(),
             own: overlay.own.load(&underlay.own),
+            probes: underlay.health.probes.load(),
+            probe_answers: underlay.health.answers.load(),
+            answers_refused: underlay.health.refused.each_ref().map(Counter::load),
+            unreachable_hints: underlay.health.hints.load(),
+            transmits_lost: underlay.health.transmits_lost.load(),
         }
     }
 
@@ -228,11 +252,7 @@ impl Counters {
         let (Some(sent), Some(side)) = (self.sent.get(peer.index()), self.delivered.get(peer.index())) else {
             return PeerCounts::default();
         };
-        PeerCounts {
-            rx: side.delivered.load(),
-            tx: sent.load(),
-            last_heard: side.heard.load().checked_sub(1).map(Timestamp::from_nanos),
-        }
+        PeerCounts { rx: side.delivered.load(), tx: sent.load(), last_heard: self.last_heard(peer) }
     }
 
     /// By the core, overlay-to-underlay thread.
@@ -263,13 +283,18 @@ impl Counters {
     }
 
     /// By the core, underlay-to-overlay thread.
-    pub(crate) fn own_refused(&self) {
-        self.underlay.own.refused.add(1);
+    pub(crate) fn table(&self) -> &TableCounters {
+        &self.underlay.table
     }
 
     /// By the core, underlay-to-overlay thread.
-    pub(crate) fn table(&self) -> &TableCounters {
-        &self.underlay.table
+    pub(crate) fn health(&self) -> &HealthCounters {
+        &self.underlay.health
+    }
+
+    /// When anything last came from this remote.
+    pub(crate) fn last_heard(&self, peer: PeerId) -> Option<Timestamp> {
+        self.delivered.get(peer.index())?.heard.load().checked_sub(1).map(Timestamp::from_nanos)
     }
 
     /// By the core, underlay-to-overlay thread, when a number goes to another remote. The one place where a counter of the
@@ -341,6 +366,16 @@ pub struct Counts {
     pub sightings_deferred: u64,
     /// Frames of our own, which no other field counts.
     pub own: OwnCounts,
+    /// Probes made, one for each time that a peer was asked.
+    pub probes: u64,
+    /// Answers to them.
+    pub probe_answers: u64,
+    /// What looked like an answer and was none, by [`AnswerRefusal::index`].
+    pub answers_refused: [u64; AnswerRefusal::COUNT],
+    /// ICMP errors of the underlay about peers.
+    pub unreachable_hints: u64,
+    /// Frames of our own that nobody took in time.
+    pub transmits_lost: u64,
 }
 
 impl Counts {

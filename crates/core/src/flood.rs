@@ -58,7 +58,7 @@ pub(crate) struct Lists {
     changed: bool,
 }
 
-/// The remotes of a group or of the all-zero address, in the order in which they were added.
+/// The remotes of a group or of the all-zero address, those that are down too, in the order in which they were added.
 #[derive(Debug)]
 pub(crate) struct List {
     /// Each once; never empty.
@@ -102,6 +102,11 @@ impl Lists {
         }
     }
 
+    /// Has readers get them anew: other remotes of them are sent to.
+    pub(crate) fn touch(&mut self) {
+        self.changed = true;
+    }
+
     /// What readers get, if it is not what they got last.
     pub(crate) fn poll(&mut self, peers: &Peers) -> Option<FloodLists> {
         core::mem::take(&mut self.changed).then(|| self.snapshot(peers))
@@ -109,7 +114,13 @@ impl Lists {
 
     /// What readers get.
     pub(crate) fn snapshot(&self, peers: &Peers) -> FloodLists {
-        let targets = |list: &List| list.remotes.iter().filter_map(|peer| peers.target(*peer)).collect();
+        let is_serving = |peer: &&PeerId| peers.known(**peer).is_some_and(|known| known.serving);
+        let targets = |list: &List| -> Vec<FloodTarget> {
+            // Never to nobody.
+            let is_any = list.remotes.iter().any(|peer| is_serving(&peer));
+            let remotes = list.remotes.iter().filter(|peer| !is_any || is_serving(peer));
+            remotes.filter_map(|peer| peers.target(*peer)).collect()
+        };
         FloodLists {
             unknown: self.get(MacAddr::ZERO).map(targets).unwrap_or_default(),
             groups: self

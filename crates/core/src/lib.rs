@@ -46,7 +46,7 @@ pub use drop_reason::DropReason;
 pub use entry::{EntryState, EntryStates, EntryView, FlushFilter, PageCursor};
 pub use event::Event;
 pub use flood::{FloodLists, FloodTarget};
-pub use health::{DownReason, HealthConfig, PeerHealth, PeerState, Transmit};
+pub use health::{AnswerRefusal, DownReason, HealthConfig, PeerHealth, PeerState, Transmit};
 pub use overlay::OverlayHalf;
 pub use own::OwnCounts;
 pub use prefix::{InvalidPrefix, Prefix};

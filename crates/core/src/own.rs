@@ -7,17 +7,13 @@ use crate::counters::{Counter, Flow};
 use crate::{FlowCounts, Segment, Transmit};
 
 impl Segment {
-    /// Has a frame of our own sent to the peer at this outer address, whatever the forwarding database says of where it goes; false
-    /// where no such peer is known, or too many such frames wait, which is counted ([`OwnCounts::unsent`](crate::OwnCounts)).
-    pub fn transmit(&mut self, outer: IpAddr, frame: Vec<u8>, dont_fragment: Option<bool>) -> bool {
+    /// Has a frame of the caller's own sent to the peer at this outer address, whatever the forwarding database says of where it
+    /// goes; false where no such remote is known. It waits with others for [`Segment::poll_transmit`], and is counted in
+    /// [`Counts::transmits_lost`](crate::Counts) where too many do.
+    pub fn transmit_to(&mut self, outer: IpAddr, frame: Vec<u8>, dont_fragment: Option<bool>) -> bool {
         let peer = self.peers.source(outer.to_canonical()).peer;
         let target = peer.and_then(|peer| self.peers.target(peer));
-        let sent = target
-            .is_some_and(|target| self.health.transmits.push(Transmit { target, frame, dont_fragment }));
-        if !sent {
-            self.counters.own_refused();
-        }
-        sent
+        target.map(|target| self.transmit(Transmit { target, frame, dont_fragment })).is_some()
     }
 }
 
@@ -32,7 +28,6 @@ pub(crate) struct OwnOverlaySide {
 /// What the underlay-to-overlay thread counts of them.
 #[derive(Debug, Default)]
 pub(crate) struct OwnUnderlaySide {
-    pub(crate) refused: Counter,
     pub(crate) answered: Flow,
     pub(crate) undelivered: Counter,
 }
@@ -41,7 +36,7 @@ impl OwnOverlaySide {
     pub(crate) fn load(&self, other: &OwnUnderlaySide) -> OwnCounts {
         OwnCounts {
             sent: self.sent.load(),
-            unsent: self.unsent.load() + other.refused.load(),
+            unsent: self.unsent.load(),
             answered: other.answered.load(),
             unanswered: self.unanswered.load() + other.undelivered.load(),
         }
@@ -53,7 +48,7 @@ impl OwnOverlaySide {
 pub struct OwnCounts {
     /// Frames for peers that the underlay has taken.
     pub sent: FlowCounts,
-    /// Frames for peers that found no room, or that the underlay refused.
+    /// Frames for peers that the underlay refused.
     pub unsent: u64,
     /// Frames for the host, made in answer to its own, that the overlay port has taken.
     pub answered: FlowCounts,

@@ -11,7 +11,7 @@ use core::net::{IpAddr, SocketAddr};
 use vxgate_codec::{MacAddr, Vni};
 
 use crate::remote::RemoteTable;
-use crate::{Counters, FloodTarget, PeerId, Remote};
+use crate::{Counters, FloodTarget, PeerId, Remote, Timestamp};
 
 /// As many remotes are known as may be.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,8 @@ pub(crate) struct Known {
     configured: u32,
     /// Whether it is in the all-zero list.
     pub(crate) peer: bool,
+    /// Whether lists name it, and learning heeds it: not while it is down.
+    pub(crate) serving: bool,
 }
 
 /// What refers to a remote.
@@ -77,13 +79,15 @@ pub(crate) struct Source {
     pub(crate) configured: bool,
     /// The remote that its frames are counted for: the peer there if there is one.
     pub(crate) peer: Option<PeerId>,
-    /// The remote that learning takes it for: at the segment's own port and VNI.
+    /// The remote that learning takes it for: at the segment's own port and VNI. None while it is down.
     pub(crate) learned: Option<PeerId>,
+    /// Whether learning heeds it: not while it is down.
+    pub(crate) serving: bool,
 }
 
 impl Source {
     /// That no remote has the address.
-    pub(crate) const UNKNOWN: Source = Source { configured: false, peer: None, learned: None };
+    pub(crate) const UNKNOWN: Source = Source { configured: false, peer: None, learned: None, serving: true };
 }
 
 impl Peers {
@@ -181,8 +185,33 @@ impl Peers {
             if known.remote == Remote::new(known.remote.addr) {
                 source.learned = Some(peer);
             }
+            source.serving &= known.serving;
         }
+        // So that the quick way, which compares this, pays nothing for the rule.
+        source.learned = source.learned.filter(|_| source.serving);
         source
+    }
+
+    /// Whether a peer is at this address.
+    pub(crate) fn is_peer(&self, addr: IpAddr) -> bool {
+        self.at(addr).any(|(_, known)| known.peer)
+    }
+
+    /// Says whether the remotes at this address are sent to and learned from.
+    pub(crate) fn set_serving(&mut self, addr: IpAddr, serving: bool) {
+        let here: Vec<PeerId> = self.at(addr).map(|(peer, _)| peer).collect();
+        for peer in here {
+            if let Some(Some(known)) = self.known.get_mut(peer.index()) {
+                known.serving = serving;
+            }
+        }
+        self.version = self.version.wrapping_add(1);
+    }
+
+    /// When anything last came from this address, to whichever worker.
+    pub(crate) fn last_heard(&self, addr: IpAddr) -> Option<Timestamp> {
+        let peer = self.source(addr).peer?;
+        self.counters.iter().filter_map(|counters| counters.last_heard(peer)).max()
     }
 
     /// The number of a remote, a new one if need be, with one more reference to it.
@@ -211,7 +240,8 @@ impl Peers {
 
     fn number(&mut self, remote: Remote) -> Result<PeerId, TooMany> {
         let peer = PeerId(self.free.pop_front().ok_or(TooMany)?);
-        let known = Known { remote, macs: 0, lists: 0, configured: 0, peer: false };
+        let serving = self.at(remote.addr).all(|(_, known)| known.serving);
+        let known = Known { remote, macs: 0, lists: 0, configured: 0, peer: false, serving };
         if let Some(place) = self.known.get_mut(peer.index()) {
             *place = Some(known);
         }

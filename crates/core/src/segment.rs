@@ -28,11 +28,11 @@ use crate::accept::AcceptList;
 use crate::event::EventQueue;
 use crate::fdb::{Entry, Fdb, Hit, Kind};
 use crate::flood::{List, Lists};
-use crate::health::Health;
+use crate::health::{Health, may_answer};
 use crate::peers::{Peers, Reference, Source};
 use crate::remote::RemoteTable;
 use crate::time::span_seconds_up;
-use crate::underlay::inspect;
+use crate::underlay::{Seen, inspect};
 use crate::{
     AllCounters, Counters, DropReason, EntryState, Event, FloodLists, OverlayHalf, PeerId, Prefix, Remote,
     SegmentConfig, Sighting, Timestamp, UnderlayHalf, UnderlayVerdict, UnderlayView,
@@ -195,6 +195,9 @@ impl Segment {
         if let Some(peer) = source.peer {
             self.counters.heard(peer, now);
         }
+        if may_answer(frame) {
+            self.hear(addr, frame, now);
+        }
         Ok(UnderlayVerdict::Deliver { frame_offset: payload.len() - frame.len(), peer: source.peer })
     }
 
@@ -212,13 +215,20 @@ impl Segment {
                 self.fdb.touch(hit.slot(), now.seconds_up());
                 Ok(false)
             }
-            Some(hit) => self.meet(hit, mac, addr.to_canonical(), now),
-            None => Ok(self.learn_new(mac, addr.to_canonical(), now)),
+            Some(hit) => self.meet(hit, mac, addr.to_canonical(), source, now),
+            None => Ok(source.serving && self.learn_new(mac, addr.to_canonical(), now)),
         }
     }
 
     /// The entry of `mac` is at another remote, or at one with a port or a VNI of its own at the same address.
-    fn meet(&mut self, hit: Hit, mac: MacAddr, addr: IpAddr, now: Timestamp) -> Result<bool, DropReason> {
+    fn meet(
+        &mut self,
+        hit: Hit,
+        mac: MacAddr,
+        addr: IpAddr,
+        source: &Source,
+        now: Timestamp,
+    ) -> Result<bool, DropReason> {
         let now_s = now.seconds_up();
         let (Some(entry), Some(known)) = (self.fdb.entry(hit.slot()), self.peers.known(hit.peer())) else {
             return Ok(false);
@@ -231,6 +241,10 @@ impl Segment {
         match entry.kind.state {
             EntryState::Permanent | EntryState::Static => return Err(DropReason::StaticElsewhere),
             EntryState::Dynamic => {}
+        }
+        // Who is down would draw to itself what it cannot carry.
+        if !source.serving {
+            return Ok(false);
         }
         let learned = Reference::Mac { configured: false };
         let Ok(to) = self.peers.hold(Remote::new(addr), learned) else {
@@ -265,9 +279,13 @@ impl Segment {
         true
     }
 
-    /// Learns what another worker has seen ([`UnderlayHalf::hand_over`]), unless its outer address is a stranger's by now.
+    /// Takes up what another worker has seen ([`UnderlayHalf::hand_over`]): a station, unless its outer address is a stranger's by
+    /// now, or an answer to a probe.
     pub fn handle_sighting(&mut self, sighting: Sighting, now: Timestamp) {
-        let Sighting { mac, addr } = sighting;
+        let (mac, addr) = match sighting.0 {
+            Seen::Station { mac, addr } => (mac, addr),
+            Seen::Answer { from, answer, at } => return self.handle_answer(from, answer, at),
+        };
         if self.config.learning
             && let Some(source) = self.accept.source(&addr, &self.peers)
         {
@@ -294,6 +312,7 @@ impl Segment {
         UnderlayView {
             own_mac: self.config.own_mac,
             learning: self.config.learning,
+            has_health: self.health.is_on(),
             blocks: self.accept.blocks().to_vec(),
             sources: self.peers.sources(),
         }
@@ -367,7 +386,12 @@ impl Segment {
         let leaving: Vec<PeerId> = remotes.iter().copied().filter(known).collect();
         self.lists.remove(mac, &leaving);
         for peer in &leaving {
+            let addr = self.peers.known(*peer).map(|known| known.remote.addr);
             self.peers.release(*peer, Reference::list(mac));
+            if let Some(addr) = addr.filter(|addr| mac.is_zero() && !self.peers.is_peer(*addr)) {
+                self.peers.set_serving(addr, true);
+                self.health.remove_peer(addr);
+            }
         }
         leaving.len()
     }
@@ -376,7 +400,12 @@ impl Segment {
         self.counters.table().entries.set(self.entries() as u64);
     }
 
-    fn tell(&mut self, event: Event) {
+    /// Has the other workers be shown what they go by.
+    pub(crate) fn note_rules(&mut self) {
+        self.rules = self.rules.wrapping_add(1);
+    }
+
+    pub(crate) fn tell(&mut self, event: Event) {
         if !self.events.push(event) {
             self.counters.table().events_lost.add(1);
         }
@@ -397,7 +426,8 @@ impl Segment {
     pub fn set_own_mac(&mut self, own_mac: MacAddr) {
         if self.config.own_mac != own_mac {
             self.config.own_mac = own_mac;
-            self.rules = self.rules.wrapping_add(1);
+            self.health.hurry();
+            self.note_rules();
         }
     }
 
@@ -406,14 +436,14 @@ impl Segment {
     pub fn set_accept_from(&mut self, accept_from: Vec<Prefix>) {
         self.accept.set_blocks(accept_from.clone());
         self.config.accept_from = accept_from;
-        self.rules = self.rules.wrapping_add(1);
+        self.note_rules();
     }
 
     /// Switches learning on or off; what was learned stays until it ages. While off, nothing is refreshed either, and a frame from a
     /// MAC address that is static elsewhere is delivered, as in the kernel.
     pub fn set_learning(&mut self, learning: bool) {
         self.config.learning = learning;
-        self.rules = self.rules.wrapping_add(1);
+        self.note_rules();
     }
 
     /// Sets the ageing time, for entries that exist too; zero: for ever.

@@ -27,6 +27,7 @@ use vxgate_codec::{MacAddr, ReservedBits, Vni, ethernet, vxlan};
 
 use crate::accept::{AcceptCache, accept};
 use crate::fdb::{FdbReader, Hit};
+use crate::health::{Answer, AnswerRefusal, Malformed, may_answer, read};
 use crate::peers::Source;
 use crate::remote::RemoteTable;
 use crate::{Counters, DropReason, EntryState, Prefix, Timestamp, UnderlayVerdict};
@@ -39,6 +40,8 @@ use crate::{Counters, DropReason, EntryState, Prefix, Timestamp, UnderlayVerdict
 pub struct UnderlayView {
     pub(crate) own_mac: MacAddr,
     pub(crate) learning: bool,
+    /// Whether answers to probes are waited for.
+    pub(crate) has_health: bool,
     pub(crate) blocks: Vec<Prefix>,
     /// Sorted by address.
     pub(crate) sources: Vec<(IpAddr, Source)>,
@@ -53,16 +56,25 @@ impl UnderlayView {
     }
 }
 
-/// That a frame of this station came from this outer address, and the table has it elsewhere or not at all: for
-/// [`Segment::handle_sighting`](crate::Segment::handle_sighting).
+/// What a worker has seen that the owner of the segment has to know: a station that the table has elsewhere or not at all, or
+/// what may be an answer to a probe. For [`Segment::handle_sighting`](crate::Segment::handle_sighting).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sighting {
-    pub(crate) mac: MacAddr,
-    pub(crate) addr: IpAddr,
+pub struct Sighting(pub(crate) Seen);
+
+/// What was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// A frame of this station came from this outer address.
+    Station { mac: MacAddr, addr: IpAddr },
+    /// What may be the answer to a probe came from this outer address.
+    Answer { from: IpAddr, answer: Answer, at: Timestamp },
 }
 
 /// Sightings that wait for the owner: those of one batch, in which hardly any frame is a new station's.
 const MAX_SIGHTINGS: usize = 64;
+
+/// How many of them answers leave free: whoever sends answers at full rate shall not stop the learning.
+const FREE_OF_ANSWERS: usize = 48;
 
 /// Sightings that are not repeated for [`REPEAT_NS`]: as a direct-mapped cache.
 const LINES: usize = 64;
@@ -83,7 +95,7 @@ pub struct UnderlayHalf {
     view: Arc<UnderlayView>,
     cache: AcceptCache,
     sightings: VecDeque<Sighting>,
-    reported: [Option<(Sighting, u64)>; LINES],
+    reported: [Option<((MacAddr, IpAddr), u64)>; LINES],
 }
 
 impl UnderlayHalf {
@@ -146,6 +158,9 @@ impl UnderlayHalf {
         if let Some(peer) = source.peer {
             self.counters.heard(peer, now);
         }
+        if may_answer(frame) {
+            self.hear(addr, frame, now);
+        }
         Ok(UnderlayVerdict::Deliver { frame_offset: payload.len() - frame.len(), peer: source.peer })
     }
 
@@ -163,16 +178,25 @@ impl UnderlayHalf {
                 self.fdb.touch(hit, now.seconds_up());
                 Ok(())
             }
-            Some(hit) => self.meet(hit, mac, addr.to_canonical(), now),
+            Some(hit) => self.meet(hit, mac, addr.to_canonical(), source, now),
             None => {
-                self.report(Sighting { mac, addr: addr.to_canonical() }, now);
+                if source.serving {
+                    self.report(mac, addr.to_canonical(), now);
+                }
                 Ok(())
             }
         }
     }
 
     /// The entry of `mac` is at another remote, or at one with a port or a VNI of its own at the same address.
-    fn meet(&mut self, hit: Hit, mac: MacAddr, addr: IpAddr, now: Timestamp) -> Result<(), DropReason> {
+    fn meet(
+        &mut self,
+        hit: Hit,
+        mac: MacAddr,
+        addr: IpAddr,
+        source: &Source,
+        now: Timestamp,
+    ) -> Result<(), DropReason> {
         let remote = self.remotes.remote(hit.peer());
         // An entry that changes in this moment is met again by the next frame.
         let (Some(kind), Some(remote)) = (self.fdb.kind(hit), remote) else { return Ok(()) };
@@ -183,22 +207,42 @@ impl UnderlayHalf {
         match kind.state {
             EntryState::Permanent | EntryState::Static => Err(DropReason::StaticElsewhere),
             EntryState::Dynamic => {
-                self.report(Sighting { mac, addr }, now);
+                if source.serving {
+                    self.report(mac, addr, now);
+                }
                 Ok(())
             }
         }
     }
 
-    fn report(&mut self, sighting: Sighting, now: Timestamp) {
+    /// Looks whether a frame of this outer address may be an answer to a probe, which its owner has to know.
+    #[cold]
+    #[inline(never)]
+    fn hear(&mut self, addr: &IpAddr, frame: &[u8], now: Timestamp) {
+        if !self.view.has_health {
+            return;
+        }
+        match read(frame) {
+            Some(Ok(answer)) if self.sightings.len() + FREE_OF_ANSWERS < MAX_SIGHTINGS => {
+                let answer = Seen::Answer { from: addr.to_canonical(), answer, at: now };
+                self.sightings.push_back(Sighting(answer));
+            }
+            Some(Ok(_)) => self.counters.table().sightings_deferred.add(1),
+            Some(Err(Malformed)) => self.counters.health().refuse(AnswerRefusal::Malformed),
+            None => {}
+        }
+    }
+
+    fn report(&mut self, mac: MacAddr, addr: IpAddr, now: Timestamp) {
         // The lowest bits of an address differ most.
-        let Some(line) = self.reported.get_mut(sighting.mac.to_bits() as usize % LINES) else { return };
+        let Some(line) = self.reported.get_mut(mac.to_bits() as usize % LINES) else { return };
         let now_ns = now.as_nanos();
-        if line.is_some_and(|(last, at_ns)| last == sighting && now_ns.saturating_sub(at_ns) < REPEAT_NS) {
+        if line.is_some_and(|(last, at_ns)| last == (mac, addr) && now_ns.saturating_sub(at_ns) < REPEAT_NS) {
             return;
         }
         if self.sightings.len() < MAX_SIGHTINGS {
-            self.sightings.push_back(sighting);
-            *line = Some((sighting, now_ns));
+            self.sightings.push_back(Sighting(Seen::Station { mac, addr }));
+            *line = Some(((mac, addr), now_ns));
         } else {
             self.counters.table().sightings_deferred.add(1);
         }

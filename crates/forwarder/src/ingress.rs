@@ -170,6 +170,11 @@ impl<R: UnderlayRx, T: PortTx> Ingress<R, T> {
         Ok(())
     }
 
+    /// The core, to look at.
+    pub fn segment(&self) -> &Segment {
+        &self.judge
+    }
+
     /// The core, for the control plane.
     pub fn segment_mut(&mut self) -> &mut Segment {
         &mut self.judge

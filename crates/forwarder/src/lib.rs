@@ -77,16 +77,19 @@ pub use patience::BusyPoll;
 pub use pcap::PcapPort;
 pub use port::{Device, Frame, Port, PortRx, PortTx};
 pub use tap::{PlainTapPort, TapOffload, TapPort};
-pub use udp::{SOURCE_PORT_POOL, SourcePort, UdpBuffers, UdpConfig, UdpOffload, UdpUnderlay};
+pub use udp::{
+    Fate, SOURCE_PORT_POOL, SourcePort, UdpBuffers, UdpConfig, UdpErrorReader, UdpErrors, UdpOffload,
+    UdpUnderlay, UnderlayReport,
+};
 pub use underlay::{Datagram, Outer, Tally, Target, Underlay, UnderlayRx, UnderlayTx};
 pub use worker::SecondThread;
 
 // What an embedder needs of the crates below, so that this one is the only dependency to name.
 pub use vxgate_codec::{MacAddr, ReservedBits, Vni};
 pub use vxgate_core::{
-    AllCounters, ControlError, Counters, Counts, DownReason, DropReason, EntryState, EntryView, Event,
-    FloodLists, HealthConfig, OverlayHalf, OwnCounts, PeerHealth, PeerId, PeerState, PeerView, Prefix,
-    Remote, Segment, SegmentConfig, Timestamp, Transmit,
+    AllCounters, AnswerRefusal, ControlError, Counters, Counts, DownReason, DropReason, EntryState,
+    EntryView, Event, FloodLists, HealthConfig, OverlayHalf, OwnCounts, PeerHealth, PeerId, PeerState,
+    PeerView, Prefix, Remote, Segment, SegmentConfig, Timestamp, Transmit,
 };
 pub use vxgate_offload::{Joins, Work};
 pub use vxgate_sys::plain_tap::PlainTap;

@@ -7,6 +7,7 @@
 //! then one socket (`SourcePort::Fixed`) or a pool (`SourcePort::Hash`) sends, and what arrives there is discarded by a
 //! filter in the kernel. Each of several workers has such sockets; they share the ports. A multicast group has a receiving socket of its own, bound to the group.
 
+mod errors;
 mod groups;
 mod receive;
 mod send;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use vxgate_sys::epoll::Epoll;
 use vxgate_sys::udp::{self, DontFragment, SEGMENTS_FLOOR, UdpOptions, UdpSocket, Want};
 
+pub use self::errors::{Fate, UdpErrorReader, UdpErrors, UnderlayReport};
 use self::receive::{UdpRx, gather};
 use self::send::UdpTx;
 use crate::underlay::Underlay;
@@ -54,6 +56,8 @@ pub struct UdpConfig {
     pub dont_fragment: bool,
     /// Whether the kernel may join and cut datagrams (`UDP_GRO`, `UDP_SEGMENT`), where it can. Default true.
     pub offload: bool,
+    /// Whether what the network says of our datagrams is kept for [`UdpErrors`], which then must be read. Default false.
+    pub errors: bool,
     /// Multicast groups to join, each on the link with this index (RFC 7348, section 4.2).
     pub groups: Vec<(IpAddr, u32)>,
     /// Asked size of the receive buffer, in octets; the system may give less. Default 4 MiB: 30 ms at 1 Gb/s.
@@ -73,6 +77,7 @@ impl UdpConfig {
             checksum: true,
             dont_fragment: false,
             offload: true,
+            errors: false,
             groups: Vec::new(),
             receive_buffer_octets: 4 << 20,
             send_buffer_octets: 4 << 20,
@@ -249,6 +254,7 @@ impl Sockets {
             checksum: config.checksum,
             dont_fragment: dont_fragment(config.dont_fragment),
             want: Want { tos: !only_send, ..Want::default() },
+            errors: config.errors,
             only_send,
             ..UdpOptions::new(local)
         };

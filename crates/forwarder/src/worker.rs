@@ -176,7 +176,8 @@ pub(crate) fn run_first<I: Inward, R: PortRx, T: UnderlayTx>(
             thread::yield_now();
         } else if inward.may_sleep() {
             let watch = if outward.is_some() { &both } else { &alone };
-            let timeout = next_tick.saturating_sub(elapsed);
+            let due = inward.deadline().map_or(next_tick, |deadline| deadline.min(next_tick));
+            let timeout = due.saturating_sub(shared.clock.elapsed());
             watch.wait(&mut events, Some(timeout)).map_err(inward_error)?;
             for event in events.iter() {
                 match event.token {

@@ -449,7 +449,7 @@ fn another_vni_and_strangers_are_named() {
         while_sending(&ground, GATE, 11, || {
             until(&ground, dropped("wrong-vni"), 1);
             let report = Report::of(&ground, "doctor");
-            report.says_only("vni", "fail", "of another VNI than 10, such as 11", "--vni 11");
+            report.says_only("vni", "fail", "came with another VNI than 10, such as 11", "--vni 11");
             report.says("firewall", "ok", "out and in", "");
         });
         while_sending(&ground, "100.64.158.132", 10, || {
@@ -459,7 +459,7 @@ fn another_vni_and_strangers_are_named() {
             report.says(
                 "strangers",
                 "warn",
-                "from addresses that are no peers, such as 100.64.158.132",
+                "came from addresses that are no peers, such as 100.64.158.132",
                 hint,
             );
         });

@@ -39,6 +39,12 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("threads", "VXGATE_THREADS"),
     ("busy-poll", "VXGATE_BUSY_POLL"),
     ("affinity", "VXGATE_AFFINITY"),
+    ("health", "VXGATE_HEALTH"),
+    ("probe-interval", "VXGATE_PROBE_INTERVAL"),
+    ("probe-retry", "VXGATE_PROBE_RETRY"),
+    ("probe-misses", "VXGATE_PROBE_MISSES"),
+    ("hold-down", "VXGATE_HOLD_DOWN"),
+    ("on-event", "VXGATE_ON_EVENT"),
     ("gate-peers", "VXGATE_GATE_PEERS"),
     ("vpg-id", "VXGATE_VPG_ID"),
     ("open-gate", "VXGATE_OPEN_GATE"),
@@ -163,7 +169,7 @@ mod tests {
                 line.push(format!("--{option}={}", if option == "source-port" { "4789" } else { default }));
             }
         }
-        assert_eq!(line.len(), 21, "{line:?}");
+        assert_eq!(line.len(), 26, "{line:?}");
         assert_eq!(UpConfig::new(read_layer(line).unwrap()), UpConfig::new(UpOptions::default()));
     }
 

@@ -3,6 +3,7 @@
 pub(crate) mod gate;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -165,6 +166,42 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "CPU-LIST", help_heading = "Threads")]
     pub(crate) affinity: Option<CpuList>,
 
+    /// Probe the peers, and do without one that is down: auto or off [default: auto]
+    ///
+    /// A peer whose inner address is known (--peer IP=INNER) is asked for it by ARP, or by neighbour solicitation, through that peer
+    /// alone. One that has answered before and goes silent is down: nothing is flooded to it, the MAC addresses behind it are
+    /// forgotten and asked for again through the others. If none answers, all are sent to. A peer without an inner address counts
+    /// as down only when the network says again and again that it cannot be reached.
+    #[arg(long, value_name = "auto|off", value_parser = values::auto_off, help_heading = "Health")]
+    pub(crate) health: Option<bool>,
+
+    /// Milliseconds from an answered probe to the next one, 10 to 60000 [default: 120]
+    #[arg(long, value_name = "MS", value_parser = values::probe_interval, help_heading = "Health")]
+    pub(crate) probe_interval: Option<Duration>,
+
+    /// Milliseconds that an answer is waited for at least, 5 to 60000 [default: 40]
+    ///
+    /// Then the next probe is sent. A path whose round trip takes longer is waited for longer.
+    #[arg(long, value_name = "MS", value_parser = values::probe_retry, help_heading = "Health")]
+    pub(crate) probe_retry: Option<Duration>,
+
+    /// Probes in a row without an answer that make a peer count as down, 2 to 100 [default: 7]
+    #[arg(long, value_name = "N", value_parser = values::probe_misses, help_heading = "Health")]
+    pub(crate) probe_misses: Option<u32>,
+
+    /// Milliseconds that a peer that is back must answer for before it counts as up, 0 to 60000 [default: 500]
+    ///
+    /// Doubled for each time that it went down within the last minute, up to a minute.
+    #[arg(long, value_name = "MS", value_parser = values::hold_down, help_heading = "Health")]
+    pub(crate) hold_down: Option<Duration>,
+
+    /// Program to run when a peer goes down or comes back
+    ///
+    /// It is run without a shell and without arguments, one event at a time, for at most 10 seconds. Its environment says what happened:
+    /// VXGATE_EVENT (peer-down, peer-up, all-peers-silent), VXGATE_DEV, VXGATE_VNI, VXGATE_PEER, VXGATE_WHY (peer-down) and
+    /// VXGATE_DOWN_MS (peer-up).
+    #[arg(long, value_name = "PROGRAM", value_parser = values::program, help_heading = "Health")]
+    pub(crate) on_event: Option<PathBuf>,
     /// From the Gate.
     #[command(flatten)]
     pub(crate) gate: GateOptions,
@@ -201,6 +238,12 @@ impl UpOptions {
             threads: self.threads.or(lower.threads),
             busy_poll: self.busy_poll.or(lower.busy_poll),
             affinity: self.affinity.or(lower.affinity),
+            health: self.health.or(lower.health),
+            probe_interval: self.probe_interval.or(lower.probe_interval),
+            probe_retry: self.probe_retry.or(lower.probe_retry),
+            probe_misses: self.probe_misses.or(lower.probe_misses),
+            hold_down: self.hold_down.or(lower.hold_down),
+            on_event: self.on_event.or(lower.on_event),
             gate: self.gate.over(lower.gate),
         }
     }

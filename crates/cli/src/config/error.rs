@@ -1,6 +1,7 @@
 //! The rules between options, one variant each.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
 use thiserror::Error;
@@ -58,6 +59,8 @@ pub(crate) enum ConfigError {
     HostBits { option: &'static str, network: IpNet },
     #[error("{workers} workers need as many source ports, and the range has {ports}")]
     FewerPortsThanWorkers { ports: usize, workers: u16 },
+    #[error("{} ms are longer than --probe-interval, which is {} ms", retry.as_millis(), interval.as_millis())]
+    RetryAboveInterval { retry: Duration, interval: Duration },
     #[error("{network} is given twice")]
     RouteTwice { network: IpNet },
     #[error("a tunnel sets itself up from one source, and --gate-peers is one already")]
@@ -90,6 +93,7 @@ impl ConfigError {
             | Self::AddressOverlap { .. } => "address",
             Self::MtuBelowIpv6 { .. } => "mtu",
             Self::RouteTwice { .. } => "route",
+            Self::RetryAboveInterval { .. } => "probe-retry",
             Self::TwoGates => "vpg-id",
             Self::NeedsVpg { option } => option,
             Self::FewerPortsThanWorkers { .. } => "workers",
@@ -114,6 +118,9 @@ impl ConfigError {
                 Some("widen --source-port hash:LOW-HIGH, or ask for fewer workers".to_owned())
             }
             Self::HostBits { option, network } => Some(format!("write --{option} {}", network.trunc())),
+            Self::RetryAboveInterval { interval, .. } => {
+                Some(format!("write --probe-retry {}, or less", interval.as_millis()))
+            }
             Self::TwoGates => Some("leave one of the two out".to_owned()),
             Self::NeedsVpg { .. } => Some("add --vpg-id ID, which `soracom vpg list` shows".to_owned()),
             Self::GroupHasInner { peer, .. } => Some(format!("write --peer {peer}")),

@@ -29,6 +29,18 @@ fn nothing_said_is_a_gate_tunnel_without_peers() {
 }
 
 #[test]
+fn health_is_on_with_the_cores_defaults_unless_it_is_off() {
+    assert_eq!(config("").unwrap().health, Some(HealthConfig::default()));
+    assert_eq!(config("--health off --probe-misses 3").unwrap().health, None);
+    let line = "--probe-interval 1000 --probe-retry 200 --probe-misses 3 --hold-down 0 --on-event /bin/true";
+    let set = config(line).unwrap();
+    let [interval, retry] = [1000, 200].map(Duration::from_millis);
+    assert_eq!(set.health, Some(HealthConfig { interval, retry, misses: 3, hold_down: Duration::ZERO }));
+    assert_eq!(set.health.map(HealthConfig::clamped), set.health, "what is allowed here is allowed there");
+    assert_eq!(set.on_event.as_deref(), Some(std::path::Path::new("/bin/true")));
+}
+
+#[test]
 fn the_source_port_follows_the_port() {
     assert_eq!(config("--port 8472").unwrap().source_port, SourcePort::Fixed(8472));
     assert_eq!(config("--port 8472 --source-port 4789").unwrap().source_port, SourcePort::Fixed(4789));
@@ -123,6 +135,7 @@ fn each_rule_names_the_option_and_says_why() {
         ("--route 10.0.0.1/8", "route", "the network is 10.0.0.0/8"),
         ("--accept-from 10.0.0.1/8", "accept-from", "the network is 10.0.0.0/8"),
         ("--route 10.0.0.0/8 --route 10.0.0.0/8", "route", "given twice"),
+        ("--probe-interval 30", "probe-retry", "40 ms are longer than --probe-interval, which is 30 ms"),
         ("--workers 3 --source-port hash:50000-50001", "workers", "the range has 2"),
         ("--gate-peers - --vpg-id 1", "vpg-id", "sets itself up from one source"),
         ("--open-gate", "open-gate", "which only --vpg-id asks"),
@@ -143,6 +156,7 @@ fn hints_give_the_words_to_write() {
         ("--route 10.0.0.1/8", "write --route 10.0.0.0/8"),
         ("--peer 2001:db8::1 --accept-from 0.0.0.0/0", "--accept-from ::/0"),
         ("--peer 2001:db8::1 --peer 10.0.0.1", "second tunnel"),
+        ("--probe-interval 30", "--probe-retry 30"),
         ("--workers 16 --source-port hash:50000-50001", "fewer workers"),
     ] {
         let hint = refusal(line).hint().expect(line);

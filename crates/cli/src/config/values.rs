@@ -3,12 +3,14 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use thiserror::Error;
 use vxgate_codec::flow;
+use vxgate_core::HealthConfig;
 
 /// A text that an option does not take. Shows what the option takes.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -418,6 +420,44 @@ pub(crate) fn ageing(text: &str) -> Result<Duration, NotAllowed> {
         .filter(|seconds| *seconds <= 1_000_000)
         .map(Duration::from_secs)
         .ok_or(not_allowed("a number of seconds from 1 to 1000000, or 0 for never"))
+}
+
+/// A span in whole milliseconds within these bounds.
+fn millis(text: &str, bounds: RangeInclusive<Duration>) -> Option<Duration> {
+    decimal(text).map(Duration::from_millis).filter(|span| bounds.contains(span))
+}
+
+/// How long after an answered probe the next one is sent.
+pub(crate) fn probe_interval(text: &str) -> Result<Duration, NotAllowed> {
+    millis(text, HealthConfig::MIN_INTERVAL..=HealthConfig::MAX_INTERVAL)
+        .ok_or(not_allowed("a number of milliseconds from 10 to 60000"))
+}
+
+/// How long an answer is waited for at least.
+pub(crate) fn probe_retry(text: &str) -> Result<Duration, NotAllowed> {
+    millis(text, HealthConfig::MIN_RETRY..=HealthConfig::MAX_INTERVAL)
+        .ok_or(not_allowed("a number of milliseconds from 5 to 60000"))
+}
+
+/// How many probes in a row go unanswered before a peer is down.
+pub(crate) fn probe_misses(text: &str) -> Result<u32, NotAllowed> {
+    decimal(text)
+        .filter(|misses| (HealthConfig::MIN_MISSES..=HealthConfig::MAX_MISSES).contains(misses))
+        .ok_or(not_allowed("a number of probes from 2 to 100"))
+}
+
+/// For how long a peer that is back is watched first.
+pub(crate) fn hold_down(text: &str) -> Result<Duration, NotAllowed> {
+    millis(text, Duration::ZERO..=HealthConfig::MAX_HOLD_DOWN)
+        .ok_or(not_allowed("a number of milliseconds from 0 to 60000"))
+}
+
+/// A program to run.
+pub(crate) fn program(text: &str) -> Result<PathBuf, NotAllowed> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(not_allowed("the path of a program, or its name if it is in PATH; it gets no arguments"));
+    }
+    Ok(text.into())
 }
 
 /// The most workers: each is two threads, and a tunnel with more of them than processors is slower.

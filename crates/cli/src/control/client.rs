@@ -14,7 +14,7 @@ use super::protocol::{
     Refusal, Request, Response, TunnelStatus,
 };
 use super::runtime_dir::{RuntimeDir, VARIABLE};
-use crate::config::values::DeviceName;
+use crate::config::values::{DeviceName, PeerSpec};
 
 /// Longest wait for the daemon to take or give anything. It is above the server's own limits, so that a client that
 /// waits behind idle connections gets its turn.
@@ -202,8 +202,8 @@ impl Client {
     }
 
     /// Adds a peer.
-    pub(crate) fn peer_add(&mut self, ip: IpAddr) -> Result<(), ClientError> {
-        self.done(&Request::PeerAdd { ip })
+    pub(crate) fn peer_add(&mut self, peer: PeerSpec) -> Result<(), ClientError> {
+        self.done(&Request::PeerAdd { ip: peer.outer, inner: peer.inner })
     }
 
     /// Takes a peer away.

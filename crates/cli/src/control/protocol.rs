@@ -54,6 +54,9 @@ pub(crate) enum Request {
     PeerAdd {
         /// Its outer address.
         ip: IpAddr,
+        /// Its inner address; null where none is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inner: Option<IpAddr>,
     },
     /// Takes a peer away: [`Response::Done`].
     PeerDel {
@@ -158,8 +161,42 @@ pub(crate) struct TunnelStatus {
     pub(crate) rx: Traffic,
     /// Frames sent to peers, each copy counted.
     pub(crate) tx: Traffic,
+    /// Frames of the tunnel's own, which neither `rx` nor `tx` counts.
+    #[serde(default)]
+    pub(crate) own: OwnTraffic,
+    /// What the network says of the tunnel's datagrams.
+    #[serde(default)]
+    pub(crate) reports: Reports,
     /// Frames dropped, both directions, by the name of the reason.
     pub(crate) drops: BTreeMap<String, u64>,
+}
+
+/// Frames of the tunnel's own: health probes, questions and announcements to peers, answers to the host.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct OwnTraffic {
+    /// Frames sent to peers.
+    pub(crate) tx_frames: u64,
+    /// Octets of those.
+    pub(crate) tx_octets: u64,
+    /// Frames for peers that were not sent.
+    pub(crate) tx_dropped: u64,
+    /// Frames handed to the host.
+    pub(crate) answered_frames: u64,
+    /// Octets of those.
+    pub(crate) answered_octets: u64,
+    /// Frames for the host that were not delivered.
+    pub(crate) answers_dropped: u64,
+}
+
+/// What the network says of the tunnel's datagrams: ICMP errors, and this host's own refusals.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Reports {
+    /// That a peer cannot be reached.
+    pub(crate) unreachable: u64,
+    /// That a datagram was too long for the way to a peer.
+    pub(crate) too_big: u64,
+    /// Ignored: they quote no datagram of this tunnel, or say something else.
+    pub(crate) ignored: u64,
 }
 
 /// The state of one peer.
@@ -167,11 +204,17 @@ pub(crate) struct TunnelStatus {
 pub(crate) struct PeerStatus {
     /// Its outer address, or the group's.
     pub(crate) ip: IpAddr,
+    /// Its inner address, which health probes ask for; null where none is known.
+    #[serde(default)]
+    pub(crate) inner: Option<IpAddr>,
     /// Whether it is alive.
     pub(crate) state: PeerState,
+    /// Seconds since that last changed; null where it never did.
+    #[serde(default)]
+    pub(crate) state_for_s: Option<u64>,
     /// Seconds since a datagram came from it; null for never.
     pub(crate) last_heard_s: Option<u64>,
-    /// Round-trip time of the last health probe, in microseconds; null where none was answered.
+    /// Round-trip time of health probes, smoothed, in microseconds; null where none was answered.
     pub(crate) rtt_us: Option<u64>,
     /// How many MAC addresses are known behind it.
     pub(crate) macs: u64,
@@ -437,7 +480,14 @@ mod tests {
             ),
             (
                 json!({"request": "peer-add", "ip": "2001:db8::1"}),
-                Request::PeerAdd { ip: "2001:db8::1".parse().unwrap() },
+                Request::PeerAdd { ip: "2001:db8::1".parse().unwrap(), inner: None },
+            ),
+            (
+                json!({"request": "peer-add", "ip": "2001:db8::1", "inner": "10.0.0.1"}),
+                Request::PeerAdd {
+                    ip: "2001:db8::1".parse().unwrap(),
+                    inner: Some("10.0.0.1".parse().unwrap()),
+                },
             ),
             (json!({"request": "down"}), Request::Down),
         ] {

@@ -34,7 +34,7 @@ use super::protocol::{
     Refusal, Request, Response, TunnelStatus,
 };
 use super::runtime_dir::{RuntimeDir, VARIABLE};
-use crate::config::values::DeviceName;
+use crate::config::values::{DeviceName, PeerSpec};
 
 /// Longest wait for a tunnel that is ending.
 const ENDING: Duration = Duration::from_secs(5);
@@ -61,7 +61,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn peer_list(&self) -> impl Future<Output = Result<Vec<PeerStatus>, Refusal>> + Send;
 
     /// Adds a peer.
-    fn peer_add(&self, ip: IpAddr) -> impl Future<Output = Result<(), Refusal>> + Send;
+    fn peer_add(&self, peer: PeerSpec) -> impl Future<Output = Result<(), Refusal>> + Send;
 
     /// Takes a peer away.
     fn peer_del(&self, ip: IpAddr) -> impl Future<Output = Result<(), Refusal>> + Send;
@@ -274,7 +274,7 @@ async fn answer<H: Handler>(handler: &H, request: Request) -> Result<Response, R
         Request::FdbDel { target } => done(handler.fdb_del(target).await)?,
         Request::FdbFlush { filter } => Response::Flushed { entries: handler.fdb_flush(filter).await? },
         Request::PeerList => Response::Peers { peers: handler.peer_list().await? },
-        Request::PeerAdd { ip } => done(handler.peer_add(ip).await)?,
+        Request::PeerAdd { ip, inner } => done(handler.peer_add(PeerSpec { outer: ip, inner }).await)?,
         Request::PeerDel { ip } => done(handler.peer_del(ip).await)?,
         Request::Down => Response::Done,
     })

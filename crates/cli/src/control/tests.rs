@@ -20,7 +20,7 @@ use super::lock::{DeviceLock, LockError, Watch};
 use super::protocol::*;
 use super::runtime_dir::RuntimeDir;
 use super::server::{BindError, Handler, Limits, Listener};
-use crate::config::values::DeviceName;
+use crate::config::values::{DeviceName, PeerSpec};
 
 /// A directory that goes with its test.
 struct Scratch(PathBuf);
@@ -50,7 +50,7 @@ fn dev(name: &str) -> DeviceName {
 /// A daemon that keeps what it is told: peers, and the words of each other request.
 #[derive(Default)]
 struct Notebook {
-    peers: Mutex<Vec<IpAddr>>,
+    peers: Mutex<Vec<PeerSpec>>,
     lines: Mutex<Vec<String>>,
     entries: u64,
     down: Mutex<Option<oneshot::Sender<()>>>,
@@ -111,17 +111,21 @@ impl Handler for Notebook {
         let peers = self.peers.lock().unwrap();
         Ok(peers
             .iter()
-            .map(|ip| PeerStatus { ip: *ip, ..crate::print::tests::tunnel().peers[0].clone() })
+            .map(|peer| PeerStatus {
+                ip: peer.outer,
+                inner: peer.inner,
+                ..crate::print::tests::tunnel().peers[0].clone()
+            })
             .collect())
     }
 
-    async fn peer_add(&self, ip: IpAddr) -> Result<(), Refusal> {
-        self.peers.lock().unwrap().push(ip);
+    async fn peer_add(&self, peer: PeerSpec) -> Result<(), Refusal> {
+        self.peers.lock().unwrap().push(peer);
         Ok(())
     }
 
     async fn peer_del(&self, ip: IpAddr) -> Result<(), Refusal> {
-        self.peers.lock().unwrap().retain(|peer| *peer != ip);
+        self.peers.lock().unwrap().retain(|peer| peer.outer != ip);
         Ok(())
     }
 
@@ -195,7 +199,7 @@ fn each_request_reaches_the_handler_and_its_answer_the_client() {
     assert_eq!(client.dev(), &dev("vxlan0"));
     assert_eq!(client.show().unwrap(), crate::print::tests::tunnel());
     let peer: IpAddr = "100.64.158.4".parse().unwrap();
-    client.peer_add(peer).unwrap();
+    client.peer_add(peer.into()).unwrap();
     assert_eq!(client.peer_list().unwrap()[0].ip, peer);
     client.peer_del(peer).unwrap();
     assert!(client.peer_list().unwrap().is_empty());

@@ -26,11 +26,13 @@ pub(crate) fn write(
     let peers = tunnels.iter().flat_map(|(dev, peers)| peers.iter().map(move |peer| (dev, peer)));
     match format {
         Format::Text(_) => {
-            let head = ["peer", "dev", "state", "last heard", "round trip", "macs", "received", "sent"];
+            let head =
+                ["peer", "inner", "dev", "state", "last heard", "round trip", "macs", "received", "sent"];
             let mut rows = vec![head.map(str::to_owned)];
             rows.extend(peers.map(|(dev, peer)| {
                 [
                     peer.ip.to_string(),
+                    peer.inner.map_or_else(|| "-".to_owned(), |inner| inner.to_string()),
                     dev.to_string(),
                     peer.state.name().to_owned(),
                     Ago(peer.last_heard_s).to_string(),

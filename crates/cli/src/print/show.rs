@@ -51,6 +51,15 @@ fn tunnel_block(out: &mut dyn Write, style: Style, tunnel: &TunnelStatus) -> io:
     line(out, "fdb", format_args!("{} of {} entries", tunnel.fdb.entries, tunnel.fdb.limit))?;
     traffic(out, "received", tunnel.rx.frames, tunnel.rx.octets)?;
     traffic(out, "sent", tunnel.tx.frames, tunnel.tx.octets)?;
+    let own = &tunnel.own;
+    line(out, "own", format_args!("{} to peers, {}", Count(own.tx_frames, "frame"), Octets(own.tx_octets)))?;
+    let reports = [
+        ("unreachable", tunnel.reports.unreachable),
+        ("too-big", tunnel.reports.too_big),
+        ("ignored", tunnel.reports.ignored),
+    ];
+    let reports = reports.iter().filter(|(_, count)| *count > 0);
+    line(out, "reports", names(reports.map(|(what, count)| format!("{count} {what}"))))?;
     let drops = tunnel.drops.iter().filter(|(_, count)| **count > 0);
     let drops = names(drops.map(|(reason, count)| format!("{count} {reason}")));
     if drops == NONE { line(out, "drops", drops) } else { line(out, "drops", style.bad(drops)) }
@@ -73,7 +82,15 @@ fn sizes(out: &mut dyn Write, sizes: &Sizes) -> io::Result<()> {
 
 fn peer_block(out: &mut dyn Write, style: Style, peer: &PeerStatus) -> io::Result<()> {
     writeln!(out, "{}: {}", style.name("peer"), style.name(peer.ip))?;
+    match peer.inner {
+        Some(inner) => line(out, "inner", inner)?,
+        None => line(out, "inner", UNKNOWN)?,
+    }
     let state = peer.state.name();
+    let state = match peer.state_for_s {
+        Some(seconds) => format!("{state} for {}", Seconds(seconds)),
+        None => state.to_owned(),
+    };
     line(
         out,
         "state",

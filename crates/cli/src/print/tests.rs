@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::config::values::DeviceName;
 use crate::control::protocol::{
-    EntryState, FdbEntry, FdbFill, PeerState, PeerStatus, Sizes, Traffic, TunnelStatus,
+    EntryState, FdbEntry, FdbFill, OwnTraffic, PeerState, PeerStatus, Reports, Sizes, Traffic, TunnelStatus,
 };
 
 /// The seed's tunnel, with two Gate peers of which one is dead.
@@ -35,7 +35,9 @@ pub(crate) fn tunnel() -> TunnelStatus {
         peers: vec![
             PeerStatus {
                 ip: "100.64.158.4".parse().unwrap(),
+                inner: Some("10.192.158.4".parse().unwrap()),
                 state: PeerState::Up,
+                state_for_s: Some(65),
                 last_heard_s: Some(3),
                 rtt_us: Some(1234),
                 macs: 2,
@@ -46,7 +48,9 @@ pub(crate) fn tunnel() -> TunnelStatus {
             },
             PeerStatus {
                 ip: "100.64.158.132".parse().unwrap(),
+                inner: None,
                 state: PeerState::Unknown,
+                state_for_s: None,
                 last_heard_s: None,
                 rtt_us: None,
                 macs: 0,
@@ -59,6 +63,8 @@ pub(crate) fn tunnel() -> TunnelStatus {
         fdb: FdbFill { entries: 4, limit: 16384 },
         rx: Traffic { frames: 12, octets: 1229 },
         tx: Traffic { frames: 2, octets: 84 },
+        own: OwnTraffic { tx_frames: 3, tx_octets: 126, ..OwnTraffic::default() },
+        reports: Reports { unreachable: 2, too_big: 0, ignored: 1 },
         drops: BTreeMap::from([
             ("stranger".to_owned(), 3),
             ("runt".to_owned(), 0),
@@ -133,10 +139,13 @@ tunnel: vxlan0
   fdb:         4 of 16384 entries
   received:    12 frames, 1.20 KiB
   sent:        2 frames, 84 B
+  own:         3 frames to peers, 126 B
+  reports:     2 unreachable, 1 ignored
   drops:       3 stranger, 1 wrong-vni
 
 peer: 100.64.158.4
-  state:       up
+  inner:       10.192.158.4
+  state:       up for 1 minute, 5 seconds
   last heard:  3 seconds ago
   round trip:  1.234 ms
   macs:        2
@@ -144,6 +153,7 @@ peer: 100.64.158.4
   sent:        1 frame, 42 B
 
 peer: 100.64.158.132
+  inner:       -
   state:       unknown
   last heard:  never
   round trip:  -
@@ -177,9 +187,9 @@ fn show_as_json_is_a_list_of_tunnels() {
 fn peers_are_a_table_or_a_list() {
     let tunnels = [("vxlan0".parse().unwrap(), tunnel().peers)];
     let expected = "\
-peer            dev     state    last heard     round trip  macs  received            sent
-100.64.158.4    vxlan0  up       3 seconds ago  1.234 ms    2     12 frames, 1.20 KiB  1 frame, 42 B
-100.64.158.132  vxlan0  unknown  never          -           0     0 frames, 0 B        1 frame, 42 B
+peer            inner         dev     state    last heard     round trip  macs  received            sent
+100.64.158.4    10.192.158.4  vxlan0  up       3 seconds ago  1.234 ms    2     12 frames, 1.20 KiB  1 frame, 42 B
+100.64.158.132  -             vxlan0  unknown  never          -           0     0 frames, 0 B        1 frame, 42 B
 "
     .replace("received            sent", "received             sent");
     assert_eq!(text(|out| peers::write(out, PLAIN, &tunnels)), expected);

@@ -2,28 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 use vxgate_core::{
     ControlError, Counts, DropReason, EntryState as CoreState, EntryStates, EntryView,
-    FlushFilter as CoreFilter, PageCursor, PeerView, Remote, Segment, Timestamp,
+    FlushFilter as CoreFilter, PageCursor, PeerState as CorePeerState, PeerView, Remote, Segment, Timestamp,
 };
 use vxgate_forwarder::{Control, Ended, UdpBuffers};
 use vxgate_netlink::Netlink;
 
+use super::health::ReportCounts;
 use super::tunnel::OffloadView;
+use crate::config::values::PeerSpec;
 use crate::control::protocol::{
-    EntryState, FdbEntry, FdbFill, FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, PeerState, PeerStatus,
-    Refusal, Sizes, Traffic, TunnelStatus,
+    EntryState, FdbEntry, FdbFill, FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, OwnTraffic, PeerState,
+    PeerStatus, Refusal, Reports, Sizes, Traffic, TunnelStatus,
 };
 use crate::control::server::Handler;
 
 /// The lane of a TAP and UDP sockets, the only one there is.
 const LANE: &str = "socket";
 
-/// A peer counts as up while it was heard within this time. There are no probes yet, so that silence proves nothing: a peer
-/// is never called down.
+/// A peer that is not probed counts as up while it was heard within this time; its silence proves nothing.
 const HEARD_LATELY: Duration = Duration::from_secs(60);
 
 /// The tunnel as the control socket sees it.
@@ -31,6 +34,7 @@ pub(super) struct Tenant {
     pub(super) control: Control,
     pub(super) about: About,
     pub(super) netlink: Netlink,
+    pub(super) reports: Arc<ReportCounts>,
     /// Told when a client wants the tunnel to end.
     pub(super) down: Notify,
 }
@@ -128,6 +132,19 @@ impl Handler for Tenant {
             fdb: FdbFill { entries: counts.entries, limit: limit as u64 },
             rx: Traffic { frames: counts.delivered.frames, octets: counts.delivered.octets },
             tx: Traffic { frames: counts.sent.frames, octets: counts.sent.octets },
+            own: OwnTraffic {
+                tx_frames: counts.own.sent.frames,
+                tx_octets: counts.own.sent.octets,
+                tx_dropped: counts.own.unsent,
+                answered_frames: counts.own.answered.frames,
+                answered_octets: counts.own.answered.octets,
+                answers_dropped: counts.own.unanswered,
+            },
+            reports: Reports {
+                unreachable: self.reports.unreachable.load(Ordering::Relaxed),
+                too_big: self.reports.too_big.load(Ordering::Relaxed),
+                ignored: self.reports.ignored.load(Ordering::Relaxed),
+            },
             drops: drops(&counts),
         })
     }
@@ -174,7 +191,8 @@ impl Handler for Tenant {
         .await
     }
 
-    async fn peer_add(&self, ip: IpAddr) -> Result<(), Refusal> {
+    async fn peer_add(&self, peer: PeerSpec) -> Result<(), Refusal> {
+        let PeerSpec { outer: ip, inner } = peer;
         self.check_family(ip)?;
         if ip.is_multicast() {
             return Err(Refusal::new(format!(
@@ -185,8 +203,12 @@ impl Handler for Tenant {
         if ip == self.about.local {
             return Err(Refusal::new(format!("{ip} is this end of the tunnel")));
         }
-        match self.ask(move |segment, now| segment.peer_add(Remote::new(ip), now)).await? {
-            Ok(_) => Ok(()),
+        let add = move |segment: &mut Segment, now| {
+            segment.peer_add(Remote::new(ip), now)?;
+            segment.peer_set_inner(ip, inner)
+        };
+        match self.ask(add).await? {
+            Ok(()) => Ok(()),
             Err(ControlError::Exists) => Err(Refusal::new(format!("{ip} is a peer already"))),
             Err(error) => Err(refusal(error)),
         }
@@ -224,12 +246,16 @@ fn status(peer: &PeerView, now: Timestamp) -> PeerStatus {
     let silence = peer.counts.last_heard.map(|heard| now.saturating_since(heard));
     PeerStatus {
         ip: peer.remote.addr,
-        state: match silence {
-            Some(silence) if silence <= HEARD_LATELY => PeerState::Up,
-            Some(_) | None => PeerState::Unknown,
+        inner: peer.health.inner,
+        state: match (peer.health.state, peer.health.inner, silence) {
+            (CorePeerState::Up, ..) => PeerState::Up,
+            (CorePeerState::Down, ..) => PeerState::Down,
+            (CorePeerState::Unknown, None, Some(silence)) if silence <= HEARD_LATELY => PeerState::Up,
+            (CorePeerState::Unknown, ..) => PeerState::Unknown,
         },
+        state_for_s: peer.health.since.map(|since| now.saturating_since(since).as_secs()),
         last_heard_s: silence.map(|silence| silence.as_secs()),
-        rtt_us: None,
+        rtt_us: peer.health.rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
         macs: peer.macs as u64,
         rx_frames: peer.counts.rx.frames,
         rx_octets: peer.counts.rx.octets,

@@ -16,7 +16,7 @@ use vxgate_codec::MacAddr;
 use vxgate_core::{Prefix, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{
     BusyPoll, Forwarder, Inherit, Joins, OuterPolicy, PlainTapPort, SecondThread, SourcePort, TapOffload,
-    TapPort, UdpBuffers, UdpConfig, UdpOffload, UdpUnderlay, WorkerOptions,
+    TapPort, UdpBuffers, UdpConfig, UdpErrors, UdpOffload, UdpUnderlay, WorkerOptions,
 };
 use vxgate_netlink::{Link, Netlink};
 use vxgate_sys::plain_tap::PlainTap;
@@ -26,7 +26,7 @@ use super::error::UpError;
 use super::owner::port_owner;
 use super::plan::{Plan, gso_max_octets};
 use crate::config::UpConfig;
-use crate::config::values::{self, CpuList, Df, Tos, Ttl};
+use crate::config::values::{self, CpuList, Df, PeerSpec, Tos, Ttl};
 
 /// Frames that the device queues while the tunnel is busy elsewhere: a TAP drops silently when it is full, and the
 /// default of 1000 is a burst of 0.7 ms of the shortest frames at 1 Gb/s.
@@ -42,6 +42,8 @@ pub(crate) struct Tunnel {
     pub(crate) offload: OffloadView,
     pub(crate) local: SocketAddr,
     pub(crate) buffers: UdpBuffers,
+    /// What the network says of the tunnel's datagrams.
+    pub(crate) errors: UdpErrors,
 }
 
 impl Tunnel {
@@ -53,10 +55,13 @@ impl Tunnel {
         set_up(netlink, &link, config, plan).await?;
 
         let mut segment = Segment::new(segment_config(config));
-        for peer in config.outer_peers() {
-            let added = segment.peer_add(Remote::new(peer), Timestamp::default());
-            added.map_err(|source| UpError::Peer { peer, source })?;
+        for &PeerSpec { outer, inner } in &config.peers {
+            let added = segment.peer_add(Remote::new(outer), Timestamp::default());
+            let added = added.and_then(|_| segment.peer_set_inner(outer, inner));
+            added.map_err(|source| UpError::Peer { peer: outer, source })?;
         }
+        segment.set_own_addresses(config.addresses.iter().map(IpNet::addr).collect());
+        segment.set_health(config.health, Timestamp::default());
         let policy = outer_policy(config);
         let dev = tap.name().to_owned();
         // All of them have the same address, sizes and offloads.
@@ -64,6 +69,7 @@ impl Tunnel {
         let local = underlay.local_addr().map_err(UpError::Start)?;
         let udp = underlay.offload();
         let buffers = underlay.buffers().map_err(UpError::Start)?;
+        let errors = UdpErrors::of(&underlays).map_err(UpError::Start)?;
         let workers = worker_options(config);
         let (tap, forwarder) = match tap {
             AnyTap::Offload(queues) => {
@@ -85,6 +91,7 @@ impl Tunnel {
             offload,
             local,
             buffers,
+            errors,
         })
     }
 }
@@ -169,6 +176,7 @@ async fn bind(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<Vec<U
         checksum: config.udp_checksum,
         offload: config.offload,
         dont_fragment: config.df == Df::Set,
+        errors: true,
         groups: groups.map(|group| (group, plan.underlay)).collect(),
         ..UdpConfig::new(address)
     };

@@ -4,6 +4,7 @@ use std::time::Duration;
 use vxgate_codec::{Vni, vxlan};
 use vxgate_core::{DropReason, PeerId, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_offload::{ChecksumAt, Work};
+use vxgate_sys::epoll::{Events, Interest};
 use vxgate_sys::udp::{Message, SendBatch, send_batch};
 
 use super::*;
@@ -249,5 +250,34 @@ fn the_parts_of_a_range_are_the_range() {
                 (0..workers).flat_map(|worker| part(&range, worker, workers).unwrap()).collect();
             assert_eq!(parts, range.clone().collect::<Vec<_>>(), "{workers}");
         }
+    }
+}
+
+#[test]
+fn what_the_network_says_of_a_datagram_is_read_from_whichever_socket_sent_it() {
+    for source_port in [SourcePort::Fixed(0), SourcePort::Hash(49152..=65535)] {
+        let config = UdpConfig { source_port, errors: true, ..loopback() };
+        let underlays = UdpUnderlay::bind_workers(&config, 2).unwrap();
+        let mut errors = UdpErrors::of(&underlays).unwrap();
+        assert_eq!(errors.read().unwrap(), None);
+        // Bound and closed again: nobody listens there.
+        let gone = Peer::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        for underlay in &underlays {
+            for sender in &underlay.senders {
+                let message = Message::new(gone, &[8, 0, 0, 0, 0, 0, 10, 0, 1, 2]);
+                let sent = send_batch(sender, &mut SendBatch::new(1), [message]);
+                assert_eq!(sent.sent, 1);
+                let epoll = Epoll::new().unwrap();
+                epoll.add(&errors, 0, Interest::READABLE).unwrap();
+                assert_eq!(
+                    epoll.wait(&mut Events::with_capacity(1), Some(Duration::from_secs(10))).unwrap(),
+                    1
+                );
+                let report = errors.read().unwrap().unwrap();
+                assert_eq!((report.to, report.fate), (gone, Fate::Unreachable));
+                assert_eq!(errors.read().unwrap(), None);
+            }
+        }
+        drop(underlays);
     }
 }

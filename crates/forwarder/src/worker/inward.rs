@@ -24,6 +24,9 @@ const SIGHTINGS_BEFORE_A_LOOK: usize = 64;
 /// Answers to the host that it delivers before it forwards again.
 const ANSWERS_BEFORE_A_LOOK: usize = 64;
 
+/// For how long what is queued comes before a health check that is due: as long as the largest receive buffer takes to be read.
+const HEALTH_PATIENCE: Duration = Duration::from_millis(50);
+
 /// Ingress of a worker, whatever else its thread does for the segment.
 pub(crate) trait Inward: Send {
     /// Carries out what has to be done besides, then forwards one batch.
@@ -31,6 +34,9 @@ pub(crate) trait Inward: Send {
 
     /// To be called once a second.
     fn tick(&mut self, elapsed: Duration) -> io::Result<()>;
+
+    /// When a turn has something to do at the latest, if datagrams do not bring it.
+    fn deadline(&self) -> Option<Duration>;
 
     /// Becomes readable when [`Inward::turn`] may find a datagram.
     fn readiness(&self) -> BorrowedFd<'_>;
@@ -99,13 +105,26 @@ impl<R: UnderlayRx, T: PortTx> Inward for OwnerInward<R, T> {
             }
         }
         let count = ingress.turn(now)?;
-        publish(ingress.segment_mut(), shared, lines);
+        let turn = Turn::of(count, ingress.underlay().is_drained());
+        let segment = ingress.segment_mut();
+        if let Some(deadline) = segment.health_deadline()
+            && deadline <= now
+            // An answer that has arrived counts, and so it is read first; but not everybody stops sending for that.
+            && (turn != Turn::More || now.saturating_since(deadline) >= HEALTH_PATIENCE)
+        {
+            segment.handle_health(now);
+        }
+        publish(segment, shared, lines);
         *crowded = lines.outbox.is_full();
-        Ok(Turn::of(count, ingress.underlay().is_drained()))
+        Ok(turn)
     }
 
     fn tick(&mut self, elapsed: Duration) -> io::Result<()> {
         self.ingress.tick(Timestamp::from_duration(elapsed))
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        self.ingress.segment().health_deadline().map(|deadline| Duration::from_nanos(deadline.as_nanos()))
     }
 
     fn readiness(&self) -> BorrowedFd<'_> {
@@ -162,6 +181,10 @@ impl<R: UnderlayRx, T: PortTx> Inward for ReporterInward<R, T> {
 
     fn tick(&mut self, _elapsed: Duration) -> io::Result<()> {
         self.ingress.tick()
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        None
     }
 
     fn readiness(&self) -> BorrowedFd<'_> {

@@ -17,6 +17,10 @@ const EXTENDED_ERROR_OCTETS: usize = 16;
 const CONTROL_OCTETS: usize =
     space(EXTENDED_ERROR_OCTETS + NAME_OCTETS) + space(4) + space(4) + space(20) + space(4);
 
+/// Octets of our datagram's payload that are kept of what an error quotes. RFC 792 promises none, RFC 1812 section 4.3.2.3 and
+/// RFC 4443 section 3 as many as fit.
+const QUOTE_OCTETS: usize = 64;
+
 /// Who reported an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorOrigin {
@@ -46,6 +50,8 @@ pub struct QueuedError {
     pub destination: Option<SocketAddr>,
     /// What fits, in octets of IP, when `errno` is `EMSGSIZE`.
     pub mtu: Option<u32>,
+    /// The start of the payload that the report quotes of our datagram, 64 octets at most; empty when local.
+    pub payload: Vec<u8>,
 }
 
 impl QueuedError {
@@ -56,7 +62,7 @@ impl QueuedError {
     }
 
     /// Reads `struct sock_extended_err` and the address behind it.
-    fn parse(data: &[u8], destination: Option<SocketAddr>) -> Option<QueuedError> {
+    fn parse(data: &[u8], destination: Option<SocketAddr>, payload: &[u8]) -> Option<QueuedError> {
         let (errno, rest) = data.split_first_chunk()?;
         let ([origin, icmp_type, icmp_code, _], rest) = rest.split_first_chunk()?;
         let (information, _) = rest.split_first_chunk()?;
@@ -74,6 +80,7 @@ impl QueuedError {
             offender,
             destination,
             mtu: (errno == libc::EMSGSIZE).then(|| u32::from_ne_bytes(*information)),
+            payload: payload.to_vec(),
         })
     }
 }
@@ -82,37 +89,45 @@ impl QueuedError {
 pub(super) fn read(fd: BorrowedFd<'_>) -> io::Result<Option<QueuedError>> {
     let mut name = SocketName::new();
     let mut control = ControlBuffer::<CONTROL_OCTETS>::new();
+    let mut quote = [0; QUOTE_OCTETS];
     let is_error = |message: &Message<'_>| {
         (message.level, message.kind) == (libc::IPPROTO_IP, libc::IP_RECVERR)
             || (message.level, message.kind) == (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
     };
-    while let Some(control_octets) = call::unless_blocked(receive(fd, &mut name, &mut control))? {
+    while let Some((octets, control_octets)) =
+        call::unless_blocked(receive(fd, &mut name, &mut control, &mut quote))?
+    {
+        let payload = &quote[..octets.min(QUOTE_OCTETS)];
         let found = control.messages(control_octets).find(is_error);
-        if let Some(error) = found.and_then(|message| QueuedError::parse(message.data, name.address())) {
+        if let Some(error) =
+            found.and_then(|message| QueuedError::parse(message.data, name.address(), payload))
+        {
             return Ok(Some(error));
         }
     }
     Ok(None)
 }
 
-/// Returns the octets of control messages.
+/// Returns the octets of the payload and of control messages.
 fn receive(
     fd: BorrowedFd<'_>,
     name: &mut SocketName,
     control: &mut ControlBuffer<CONTROL_OCTETS>,
-) -> io::Result<usize> {
-    // No vector: the start of our datagram would come there, which nobody asks for.
+    quote: &mut [u8; QUOTE_OCTETS],
+) -> io::Result<(usize, usize)> {
+    let mut vector = libc::iovec { iov_base: quote.as_mut_ptr().cast(), iov_len: QUOTE_OCTETS };
     let mut header = empty_header().msg_hdr;
-    call::retry(|| {
+    let octets = call::retry(|| {
+        header.msg_iov = &raw mut vector;
+        header.msg_iovlen = 1;
         header.msg_name = name.as_mut_ptr().cast();
         header.msg_namelen = NAME_OCTETS as libc::socklen_t;
         header.msg_control = control.as_mut_ptr().cast();
         header.msg_controllen = CONTROL_OCTETS as _;
-        // SAFETY: `fd` is open for the length of the borrow; `header` points to the name and the control
-        // buffer, both exclusively ours, with their lengths, and has no vector; any octets that the kernel
-        // writes there are valid.
+        // SAFETY: `fd` is open for the length of the borrow; `header` points to the name, the control buffer and, by one
+        // vector, the quote, all exclusively ours, with their lengths; any octets that the kernel writes there are valid.
         unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) }
     })?;
     // A size_t or a socklen_t, as the C library has it.
-    Ok(header.msg_controllen as _)
+    Ok((octets, header.msg_controllen as _))
 }

@@ -501,6 +501,7 @@ fn a_closed_port_is_reported_in_the_error_queue_and_not_by_the_next_calls() {
                 offender: Some(gone.ip()),
                 destination: Some(gone),
                 mtu: None,
+                payload: b"anyone?".to_vec(),
             };
             assert_eq!(error_soon(&sender), expected);
             assert_eq!(expected.error().kind(), ErrorKind::ConnectionRefused);

@@ -64,3 +64,32 @@ fn judge(status: &TunnelStatus, port: u16) -> Finding {
     }
     Finding::fail(Check::Arrivals, found, next_step)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::Verdict;
+    use crate::print::tests::tunnel;
+
+    #[test]
+    fn silence_is_judged_by_who_is_silent_and_for_how_long() {
+        let one_silent = judge(&tunnel(), 4789);
+        assert_eq!(one_silent.verdict, Verdict::Warn, "{one_silent:?}");
+        let rule = "allow UDP 4789 from 100.64.158.132 to 172.21.0.100";
+        assert!(one_silent.next_step.unwrap().starts_with(rule));
+        let mut all = tunnel();
+        all.peers.iter_mut().for_each(|peer| peer.last_heard_s = None);
+        let silent = judge(&all, 4789);
+        assert_eq!(silent.verdict, Verdict::Fail);
+        assert!(silent.next_step.unwrap().contains("from 100.64.158.4 and 100.64.158.132 to"));
+        all.tx.frames = 0;
+        assert_eq!(judge(&all, 4789).verdict, Verdict::Note);
+        all.tx.frames = 1;
+        all.uptime_s = SILENCE_S - 1;
+        assert_eq!(judge(&all, 4789).verdict, Verdict::Note);
+        all.peers.iter_mut().for_each(|peer| peer.last_heard_s = Some(0));
+        assert_eq!(judge(&all, 4789).verdict, Verdict::Ok);
+        all.peers.clear();
+        assert_eq!(judge(&all, 4789).verdict, Verdict::Note);
+    }
+}

@@ -34,3 +34,17 @@ fn judge(asked: u64, granted: u64) -> Finding {
         format!("sysctl -w net.core.rmem_max={asked} net.core.wmem_max={asked}, or run with CAP_NET_ADMIN"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::Verdict;
+
+    #[test]
+    fn a_smaller_buffer_is_a_note_with_the_setting() {
+        assert_eq!(judge(4 << 20, 4 << 20).verdict, Verdict::Ok);
+        let finding = judge(4 << 20, 212_992);
+        assert_eq!(finding.verdict, Verdict::Note);
+        assert!(finding.next_step.unwrap().contains("net.core.rmem_max=4194304"));
+    }
+}

@@ -9,28 +9,21 @@ use super::listed;
 use crate::control::protocol::TunnelStatus;
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
+use crate::doctor::probes::path::PathFacts;
 use crate::doctor::subject::Subject;
 use crate::doctor::window::Window;
 
 pub(crate) fn check(subject: &Subject, later: Option<&TunnelStatus>, window: &Window) -> Vec<Finding> {
     let port = subject.config.port;
-    let forbidden = window.paths.iter().filter(|path| path.refused == Some(Errno::PERM.raw_os_error()));
-    let forbidden: Vec<IpAddr> = forbidden.filter_map(|path| path.peer).collect();
-    if !forbidden.is_empty() {
-        let to = listed(&forbidden);
-        return vec![Finding::fail(
-            Check::Firewall,
-            format!("this host's own firewall lets no datagram out to {to}"),
-            format!(
-                "have it allow UDP {port} to {to}: `nft list ruleset` or `iptables -S OUTPUT` shows what forbids it"
-            ),
-        )];
+    if let Some(finding) = judge_out(port, &window.paths) {
+        return vec![finding];
     }
     let (Some(before), Some(after)) = (subject.status(), later) else {
-        return vec![Finding::ok(
-            Check::Firewall,
-            "it lets datagrams out; what it lets in shows when the tunnel runs",
-        )];
+        return vec![if window.paths.is_empty() {
+            Finding::note(Check::Firewall, "nothing was sent, so that nothing is known")
+        } else {
+            Finding::ok(Check::Firewall, "it lets datagrams out; what it lets in shows when the tunnel runs")
+        }];
     };
     let senders = match &window.seen {
         None => return vec![Finding::note(Check::Firewall, "no link says what arrives")],
@@ -47,6 +40,23 @@ pub(crate) fn check(subject: &Subject, later: Option<&TunnelStatus>, window: &Wi
     let (from, datagrams): (Vec<IpAddr>, Vec<u64>) =
         peers.map(|(source, sender)| (*source, sender.datagrams)).unzip();
     vec![judge(port, &from, datagrams.iter().sum(), counted(after).saturating_sub(counted(before)))]
+}
+
+/// The kernel's own word when a rule forbids what is sent (`EPERM`, NF_DROP on the way out).
+fn judge_out(port: u16, paths: &[PathFacts]) -> Option<Finding> {
+    let forbidden = paths.iter().filter(|path| path.refused == Some(Errno::PERM.raw_os_error()));
+    let forbidden: Vec<IpAddr> = forbidden.filter_map(|path| path.peer).collect();
+    if forbidden.is_empty() {
+        return None;
+    }
+    let to = listed(&forbidden);
+    Some(Finding::fail(
+        Check::Firewall,
+        format!("this host's own firewall lets no datagram out to {to}"),
+        format!(
+            "have it allow UDP {port} to {to}: `nft list ruleset` or `iptables -S OUTPUT` shows what forbids it"
+        ),
+    ))
 }
 
 /// Datagrams that got as far as the tunnel, taken or dropped; drops of the other direction only add to it.
@@ -79,6 +89,17 @@ fn judge(port: u16, from: &[IpAddr], seen: u64, counted: u64) -> Finding {
 mod tests {
     use super::*;
     use crate::doctor::finding::Verdict;
+
+    #[test]
+    fn a_send_that_the_kernel_forbids_is_the_firewalls() {
+        let peer = "100.64.158.4".parse().ok();
+        let path = |refused| PathFacts { peer, refused, ..PathFacts::default() };
+        // ENETUNREACH is no rule.
+        assert_eq!(judge_out(4789, &[path(None), path(Some(101))]), None);
+        let finding = judge_out(4789, &[path(Some(1))]).unwrap();
+        assert_eq!(finding.verdict, Verdict::Fail);
+        assert!(finding.next_step.unwrap().contains("allow UDP 4789 to 100.64.158.4"));
+    }
 
     #[test]
     fn what_the_link_saw_and_the_tunnel_did_not_was_dropped_between() {

@@ -38,3 +38,20 @@ fn judge(all: Option<u64>, device: Option<u64>, name: &str) -> Finding {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::Verdict;
+
+    #[test]
+    fn off_anywhere_is_off_and_the_cure_names_the_setting() {
+        assert_eq!(judge(Some(0), Some(0), "default").verdict, Verdict::Ok);
+        for (all, device) in [(Some(1), Some(0)), (Some(0), Some(1)), (Some(1), Some(1))] {
+            let finding = judge(all, device, "vxlan0");
+            assert_eq!(finding.verdict, Verdict::Fail);
+            assert!(finding.next_step.unwrap().contains("net.ipv6.conf.vxlan0.disable_ipv6=0"));
+        }
+        assert!(judge(None, None, "default").found.contains("at boot"));
+    }
+}

@@ -43,3 +43,26 @@ fn judge(hop: IpAddr, link: &str, entry: &Neighbour) -> Finding {
         (_, None) => Finding::ok(Check::NextHop, format!("{hop} needs no answer on {link}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::Verdict;
+
+    #[test]
+    fn a_hop_that_was_asked_and_did_not_answer_fails() {
+        let hop = "172.21.0.1".parse().unwrap();
+        let entry = |state, mac| Neighbour { link: 2, ip: hop, mac, state };
+        let mac = Some([2, 0, 0, 0, 0, 1]);
+        for (state, mac, verdict) in [
+            (NeighbourState::Incomplete, None, Verdict::Fail),
+            (NeighbourState::Failed, None, Verdict::Fail),
+            (NeighbourState::Failed, mac, Verdict::Fail),
+            (NeighbourState::Stale, mac, Verdict::Ok),
+            (NeighbourState::Reachable, mac, Verdict::Ok),
+            (NeighbourState::NoArp, None, Verdict::Ok),
+        ] {
+            assert_eq!(judge(hop, "eth0", &entry(state, mac)).verdict, verdict, "{state:?}");
+        }
+    }
+}

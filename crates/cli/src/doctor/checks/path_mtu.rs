@@ -80,3 +80,75 @@ fn overhead(config: &UpConfig) -> u32 {
         Family::V6 => OVERHEAD_V6,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use vxgate_sys::udp::{ErrorOrigin, QueuedError};
+
+    use super::*;
+    use crate::args::environment::read_layer;
+    use crate::doctor::finding::Verdict;
+
+    fn judged(line: &str, path: PathFacts) -> Finding {
+        let config = UpConfig::new(read_layer(line.split(' ')).unwrap()).unwrap();
+        let peer = config.outer_peers().next().unwrap();
+        judge(peer, &PathFacts { wanted_octets: 1500, ..path }, &config)
+    }
+
+    fn too_big(mtu: u32) -> Vec<QueuedError> {
+        vec![QueuedError {
+            errno: 90,
+            origin: ErrorOrigin::Icmp,
+            icmp_type: 3,
+            icmp_code: 4,
+            offender: Some("172.21.0.1".parse().unwrap()),
+            destination: None,
+            mtu: Some(mtu),
+            payload: Vec::new(),
+        }]
+    }
+
+    #[test]
+    fn a_routers_word_counts_more_than_an_answer() {
+        let path = PathFacts {
+            errors: too_big(1400),
+            tried: vec![1500],
+            answered: vec![1500],
+            ..PathFacts::default()
+        };
+        let v4 = "--peer=100.64.158.4";
+        for (line, verdict, hint) in [
+            (v4, Verdict::Warn, "--mtu 1350 "),
+            ("--peer=100.64.158.4 --df=set", Verdict::Fail, "--mtu 1350 "),
+            ("--peer=2001:db8::1", Verdict::Fail, "--mtu 1330 "),
+        ] {
+            let finding = judged(line, path.clone());
+            assert_eq!(finding.verdict, verdict, "{finding:?}");
+            assert!(finding.next_step.as_ref().is_some_and(|step| step.contains(hint)), "{finding:?}");
+        }
+        // What a router says of longer packets than ours is no word about ours.
+        let path = PathFacts { errors: too_big(1500), answered: vec![1500], ..PathFacts::default() };
+        assert_eq!(judged(v4, path).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn a_black_hole_is_where_answers_end_and_silence_is_not_known() {
+        let tried = vec![1500, 1492, 1450, 1400, 96];
+        let path = |answered: &[u32]| PathFacts {
+            tried: tried.clone(),
+            answered: answered.to_vec(),
+            ..PathFacts::default()
+        };
+        let v4 = "--peer=100.64.158.4";
+        let finding = judged(v4, path(&[96, 1400]));
+        assert_eq!(finding.verdict, Verdict::Warn);
+        assert!(
+            finding.found.contains("of 1400 octets get to 100.64.158.4 and back, those of 1450 do not"),
+            "{finding:?}"
+        );
+        let finding = judged(v4, path(&[]));
+        assert_eq!(finding.verdict, Verdict::Note);
+        assert!(finding.next_step.unwrap().contains("ping -M do -s 1422 "));
+        assert_eq!(judged(v4, PathFacts::default()).verdict, Verdict::Note);
+    }
+}

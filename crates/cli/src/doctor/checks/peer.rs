@@ -1,5 +1,6 @@
 //! What each peer says, or the network in its place.
 
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -49,6 +50,14 @@ fn judge(
     if let Some(round_trip) = path.round_trip {
         return Finding::ok(Check::Peer, format!("{peer} answers pings, in {}", millis(round_trip)));
     }
+    if let Some(errno) = path.refused {
+        let why = io::Error::from_raw_os_error(errno);
+        return Finding::advice(
+            Check::Peer,
+            format!("{peer} is not known: nothing could be sent to it: {why}"),
+            "see to the other lines first, which say why",
+        );
+    }
     let unasked = if path.tried.is_empty() { "this process may not ping" } else { "no answer to a ping" };
     Finding::advice(
         Check::Peer,
@@ -97,4 +106,79 @@ fn explain(peer: IpAddr, port: u16, local: Option<IpAddr>, error: &QueuedError) 
 
 fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use vxgate_sys::udp::ErrorOrigin;
+
+    use super::*;
+    use crate::doctor::finding::Verdict;
+    use crate::print::tests::tunnel;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn icmp(icmp_type: u8, icmp_code: u8) -> QueuedError {
+        QueuedError {
+            errno: 111,
+            origin: ErrorOrigin::Icmp,
+            icmp_type,
+            icmp_code,
+            offender: Some(ip("172.21.0.1")),
+            destination: None,
+            mtu: None,
+            payload: Vec::new(),
+        }
+    }
+
+    fn judged(peer: &str, path: &PathFacts, status: Option<&PeerStatus>) -> Finding {
+        judge(ip(peer), 4789, Some(ip("172.21.0.100")), path, status)
+    }
+
+    #[test]
+    fn each_icmp_error_says_what_it_means() {
+        for (peer, kind, code, found, hint) in [
+            ("100.64.158.4", 3, 3, "nobody listens on UDP port 4789", "Gate is open"),
+            ("192.0.2.1", 3, 3, "nobody listens", "--port"),
+            ("192.0.2.1", 3, 13, "172.21.0.1 forbids it", "allow UDP 4789 from 172.21.0.100 to 192.0.2.1"),
+            ("192.0.2.1", 3, 1, "172.21.0.1 says that there is no way to it", "routes from 172.21.0.1"),
+            ("192.0.2.1", 11, 0, "go round in a loop", "routes of 172.21.0.1"),
+            ("2001:db8::1", 1, 4, "nobody listens", "--port"),
+            ("2001:db8::1", 1, 1, "forbids it", "allow UDP 4789 from 172.21.0.100 to 2001:db8::1"),
+            ("2001:db8::1", 1, 0, "no way to it", "routes"),
+            ("2001:db8::1", 3, 0, "in a loop", "routes"),
+        ] {
+            let path = PathFacts { errors: vec![icmp(kind, code)], ..PathFacts::default() };
+            let finding = judged(peer, &path, None);
+            assert_eq!(finding.verdict, Verdict::Fail, "{finding:?}");
+            assert!(finding.found.contains(found), "{finding:?}");
+            assert!(finding.next_step.as_ref().is_some_and(|step| step.contains(hint)), "{finding:?}");
+        }
+        // Too big a packet is the business of path-mtu.
+        let path = PathFacts { errors: vec![icmp(3, 4)], tried: vec![96], ..PathFacts::default() };
+        assert_eq!(judged("192.0.2.1", &path, None).verdict, Verdict::Note);
+    }
+
+    #[test]
+    fn life_is_an_answer_or_a_frame_and_silence_is_a_note() {
+        let status = tunnel().peers;
+        let silent = PathFacts { tried: vec![96], ..PathFacts::default() };
+        assert!(judged("100.64.158.4", &silent, None).found.contains("no answer to a ping"));
+        assert!(judged("100.64.158.4", &PathFacts::default(), None).found.contains("may not ping"));
+        let finding = judged("100.64.158.4", &silent, status.first());
+        assert_eq!(
+            (finding.verdict, finding.found.as_str()),
+            (Verdict::Ok, "100.64.158.4 speaks: last heard 3 seconds ago")
+        );
+        let old = PeerStatus { last_heard_s: Some(HEARD_S + 1), ..status[0].clone() };
+        assert_eq!(judged("100.64.158.4", &silent, Some(&old)).verdict, Verdict::Note);
+        let answers = PathFacts { round_trip: Some(Duration::from_micros(1234)), ..silent.clone() };
+        assert_eq!(judged("100.64.158.4", &answers, None).found, "100.64.158.4 answers pings, in 1.2 ms");
+        let down = PeerStatus { state: PeerState::Down, ..status[0].clone() };
+        assert_eq!(judged("100.64.158.4", &answers, Some(&down)).verdict, Verdict::Warn);
+        let unsent = PathFacts { refused: Some(101), ..PathFacts::default() };
+        assert!(judged("100.64.158.4", &unsent, None).found.contains("nothing could be sent"));
+    }
 }

@@ -29,7 +29,7 @@ fn judge(vni: u32, taken: u64, dropped: u64, seen: &BTreeSet<u32>) -> Finding {
         return Finding::ok(Check::Vni, format!("every frame that came has VNI {vni}, or none came"));
     }
     let named = if seen.is_empty() { String::new() } else { format!(", such as {}", listed(seen)) };
-    let found = format!("{} of another VNI than {vni}{named} came and went", Count(dropped, "frame"));
+    let found = format!("{} came with another VNI than {vni}{named}", Count(dropped, "frame"));
     let next_step = match seen.first() {
         Some(other) => format!("where the peers' VNI is {other}: --vni {other} (a Gate's is 10 unless it was set otherwise)"),
         None => "compare --vni with the peers' (a Gate's is 10 unless it was set otherwise); the doctor names what comes while it looks, as root".to_owned(),
@@ -38,5 +38,22 @@ fn judge(vni: u32, taken: u64, dropped: u64, seen: &BTreeSet<u32>) -> Finding {
         Finding::fail(Check::Vni, found, next_step)
     } else {
         Finding::warn(Check::Vni, found, next_step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::Verdict;
+
+    #[test]
+    fn another_vni_is_named_where_it_was_seen() {
+        let none = BTreeSet::new();
+        assert_eq!(judge(10, 0, 0, &none).verdict, Verdict::Ok);
+        assert_eq!(judge(10, 0, 7, &none).verdict, Verdict::Fail);
+        let finding = judge(10, 5, 7, &BTreeSet::from([11, 12]));
+        assert_eq!(finding.verdict, Verdict::Warn, "some come with ours");
+        assert_eq!(finding.found, "7 frames came with another VNI than 10, such as 11 and 12");
+        assert!(finding.next_step.unwrap().contains("--vni 11"));
     }
 }
