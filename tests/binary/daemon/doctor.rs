@@ -580,3 +580,25 @@ fn what_is_wrong_with_a_tunnel_that_runs_is_found() {
         daemon.stop();
     });
 }
+
+#[test]
+fn a_peer_that_no_longer_answers_the_tunnels_probes_is_told() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::with_gate();
+        let daemon = ground.up("up --address 10.225.194.171/9 --peer 100.64.158.4=10.192.158.4");
+        let state = |wanted: &str| {
+            let there = eventually(PATIENCE, || ground.show()["peers"][0]["state"] == wanted);
+            assert!(there, "not {wanted}: {}", ground.show());
+        };
+        state("up");
+        // The Gate's host receives, and no answer finds its way back.
+        let you = "172.21.0.100/32".parse().unwrap();
+        ground.gate.netlink(async |netlink| netlink.blackhole_add(you).await).unwrap();
+        state("down");
+        Report::of(&ground, "doctor").says("peer", "warn", "100.64.158.4 is down", "other peers");
+        daemon.stop();
+    });
+}
