@@ -4,4 +4,5 @@
 mod bench;
 mod control;
 mod frames;
+mod health;
 mod workers;

@@ -5,6 +5,7 @@
 //! ```text
 //!   vxgate lab ──exec──► the same, in new user (if not root), network and mount namespaces
 //!                          │ hosts, links, Gate peers, device          ground.rs
+//!                          │ a Gate API on `vpc`, with --api            ground.rs
 //!                          │ vxgate up ... as a child in `you`
 //!                          └ each step: do it, look at it, print it    steps.rs
 //! ```
@@ -12,7 +13,8 @@
 //! The process keeps its number over the exec, so that a signal ends it; its children die with it, and the kernel takes
 //! down namespaces that nobody is in. Nothing is left behind, whatever happens.
 
-mod ground;
+mod failover;
+pub(crate) mod ground;
 mod steps;
 
 use std::io::{self, Write};
@@ -41,7 +43,13 @@ pub(crate) fn run(args: &LabArgs, out: &mut dyn Write) -> Result<(), Failure> {
         return Err(namespaces::enter("lab", MARK, &[]));
     }
     let mut out = Output { out, error: None };
-    let shown = lab(args, &mut out);
+    let shown = match args.failover {
+        Some(runs) => tun_obstacle().map_or_else(
+            || failover::measure(runs, args, gate_kind(args), &mut out),
+            |obstacle| Err(anyhow::anyhow!("{obstacle}")),
+        ),
+        None => lab(args, &mut out),
+    };
     match (shown, out.error) {
         (Ok(()), _) => Ok(()),
         // Where nobody takes what is printed, the steps have nothing to add.
@@ -92,7 +100,7 @@ fn lab(args: &LabArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         ground.serve_page()?;
         Ok((ground, "you, vpc, gate-a, gate-b, device; a web page on the device".to_owned()))
     })?;
-    let kind = if kernel_has_vxlan() && !args.user_space_peers { GateKind::Kernel } else { GateKind::Vxgate };
+    let kind = gate_kind(args);
     steps.step("Gate peers", || {
         ground.open_gates(kind)?;
         let made_of = match kind {
@@ -101,11 +109,17 @@ fn lab(args: &LabArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         };
         Ok(((), format!("{made_of}, VNI 10; they answer ARP for the device and route to it")))
     })?;
-    let mut tunnel = steps.tunnel(&ground)?;
+    // Whoever asks the API while the lab stays up finds it there.
+    let api = if args.api { Some(steps.api(&ground)?) } else { None };
+    let mut tunnel = match &api {
+        Some(api) => steps.tunnel_from_api(&ground, api)?,
+        None => steps.tunnel(&ground)?,
+    };
     steps.arp(&ground)?;
     steps.ping(&ground)?;
     steps.page(&ground)?;
     steps.peers(&ground)?;
+    steps.outage(&mut ground)?;
     steps.tables(&ground)?;
     let failed = steps.failed();
     if args.keep && failed == 0 {
@@ -116,6 +130,11 @@ fn lab(args: &LabArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     steps.end(failed, args.keep)?;
     anyhow::ensure!(failed == 0 || !args.check, "{failed} of the steps above did not hold");
     Ok(())
+}
+
+/// What the Gate peers are made of here.
+fn gate_kind(args: &LabArgs) -> GateKind {
+    if kernel_has_vxlan() && !args.user_space_peers { GateKind::Kernel } else { GateKind::Vxgate }
 }
 
 /// Waits for Ctrl-C or SIGTERM.

@@ -202,6 +202,7 @@ async fn tunnel(
             buffers: tunnel.buffers,
             is_v6: tunnel.local.is_ipv6(),
             started,
+            health: config.health,
         },
         netlink: netlink.clone(),
         reports: Arc::default(),

@@ -98,6 +98,14 @@ impl Host {
         format!("/proc/{}/fd/{}", std::process::id(), self.namespace.as_raw_fd()).into()
     }
 
+    /// The same host, for another thread.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn try_clone(&self) -> std::io::Result<Host> {
+        Ok(Host { name: self.name.clone(), namespace: self.namespace.try_clone()?, published: None })
+    }
+
     /// Names it in `/run/netns`, where `ip netns exec NAME` finds it, until this value is dropped.
     ///
     /// # Errors

@@ -44,6 +44,8 @@ pub struct PingReport {
     pub damaged: usize,
     /// Time from request to answer, in the order in which the answers came.
     pub rtts: Vec<Duration>,
+    /// Each request in the order of sending: how long after the first it was sent, and whether it was answered.
+    pub echoes: Vec<(Duration, bool)>,
     /// Why this host's kernel refused to send (errno(3)); such a request counts as sent.
     pub refusals: Vec<i32>,
 }
@@ -112,6 +114,10 @@ impl Ping {
             let last = sequence + 1 == self.count;
             next = if last { now() + self.timeout } else { next + self.interval };
             self.collect(&socket, ident, &mut pending, &mut report, next, last)?;
+        }
+        if let Some(first) = pending.first().map(|request| request.sent_at) {
+            report.echoes =
+                pending.iter().map(|request| (request.sent_at - first, request.answered)).collect();
         }
         Ok(report)
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
 use vxgate_testbed::isolated;
 
 use crate::ground::{Daemon, Ended, Ground, missing};
@@ -41,6 +42,9 @@ fn the_vendors_list_on_standard_input_makes_a_tunnel_that_carries() {
                 shown["peers"].as_array().unwrap().iter().map(|peer| peer["ip"].as_str().unwrap()).collect();
             peers.sort_unstable();
             assert_eq!(peers, ["100.64.158.132", "100.64.158.4"], "{line}");
+            let inner =
+                |peer: &Value| peer["inner"] == format!("10.192.{}", &peer["ip"].as_str().unwrap()[7..]);
+            assert!(shown["peers"].as_array().unwrap().iter().all(inner), "what probes ask for: {shown}");
             assert!(daemon.log().contains("address 10.225.194.171/9"), "{}", daemon.log());
             assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
             daemon.stop();

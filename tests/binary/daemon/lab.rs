@@ -54,7 +54,7 @@ fn every_step_holds_within_15_seconds_and_nothing_is_left() {
         if missing() {
             return;
         }
-        for args in ["--check", "--check --user-space-peers"] {
+        for args in ["--check", "--check --user-space-peers", "--check --api"] {
             let start = now();
             let ended = Ended::of(marked(lab(args)));
             let took = start.elapsed();

@@ -19,6 +19,8 @@ mod doctor_gate;
 #[cfg(test)]
 mod ends;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod figures;
 #[cfg(test)]
 mod gate_api;

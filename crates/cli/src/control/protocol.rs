@@ -167,6 +167,9 @@ pub(crate) struct TunnelStatus {
     /// What the network says of the tunnel's datagrams.
     #[serde(default)]
     pub(crate) reports: Reports,
+    /// How the peers are probed, and what came of it; null where they are not.
+    #[serde(default)]
+    pub(crate) health: Option<Health>,
     /// Frames dropped, both directions, by the name of the reason.
     pub(crate) drops: BTreeMap<String, u64>,
 }
@@ -186,6 +189,25 @@ pub(crate) struct OwnTraffic {
     pub(crate) answered_octets: u64,
     /// Frames for the host that were not delivered.
     pub(crate) answers_dropped: u64,
+}
+
+/// How the peers are probed, and what came of it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Health {
+    /// Milliseconds from an answered probe to the next.
+    pub(crate) interval_ms: u64,
+    /// Milliseconds that an answer is waited for at least.
+    pub(crate) retry_ms: u64,
+    /// Probes without an answer that make a peer count as down.
+    pub(crate) misses: u32,
+    /// Milliseconds that a peer that is back must answer for.
+    pub(crate) hold_down_ms: u64,
+    /// Probes sent.
+    pub(crate) probes: u64,
+    /// Answers to them.
+    pub(crate) answers: u64,
+    /// What looked like an answer and was none, by the name of the reason.
+    pub(crate) refused: BTreeMap<String, u64>,
 }
 
 /// What the network says of the tunnel's datagrams: ICMP errors, and this host's own refusals.

@@ -11,9 +11,11 @@
 //! namespaces, and all of it goes when the process ends.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Child, Stdio};
 use std::thread;
 
+use vxgate_fake_gate::FakeGate;
 use vxgate_testbed::{Error, Host, KernelVxlan, link};
 
 /// The customer's host.
@@ -23,8 +25,17 @@ pub(super) const YOU_INNER: &str = "10.225.194.171/9";
 /// Outer and inner addresses of the two Gate peers.
 pub(super) const GATES: [(&str, &str); 2] =
     [("100.64.158.4", "10.192.158.4"), ("100.64.158.132", "10.192.158.132")];
+/// An address that either Gate peer answers for, as a VPG does for every device.
+pub(super) const SERVICE: &str = "10.129.0.6";
+/// The customer's network.
+const VPC: &str = "172.21.0.0/16";
+/// The router in front of each Gate peer.
+const ROUTERS: [&str; 2] = ["100.64.158.1", "100.64.158.129"];
 /// The device behind them.
 pub(super) const DEVICE: &str = "10.129.0.5";
+
+/// Where the API listens, if it does.
+const API: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 21, 0, 1));
 
 /// What the Gate peers are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +46,30 @@ pub(super) enum GateKind {
     Vxgate,
 }
 
+/// How a Gate peer goes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Outage {
+    /// Its tunnel ends, and its host says so: port unreachable.
+    Killed,
+    /// Its cable is pulled.
+    Unplugged,
+    /// It is there, and says nothing any more.
+    Silent,
+}
+
+impl Outage {
+    pub(super) const ALL: [Outage; 3] = [Outage::Killed, Outage::Unplugged, Outage::Silent];
+
+    /// The word for it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Outage::Killed => "killed",
+            Outage::Unplugged => "unplugged",
+            Outage::Silent => "silent",
+        }
+    }
+}
+
 /// All hosts of the lab, with what runs on them.
 pub(super) struct Ground {
     pub(super) you: Host,
@@ -42,12 +77,13 @@ pub(super) struct Ground {
     pub(super) gates: [Host; 2],
     pub(super) device: Host,
     /// Gate peers that are processes; killed when the lab ends.
-    gate_processes: Vec<Child>,
+    gate_processes: [Option<Child>; 2],
+    kind: GateKind,
 }
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        for child in &mut self.gate_processes {
+        for child in self.gate_processes.iter_mut().flatten() {
             // One that has ended by itself needs neither.
             let _ = child.kill();
             let _ = child.wait();
@@ -63,7 +99,8 @@ impl Ground {
             vpc: Host::new("vpc")?,
             gates: [Host::new("gate-a")?, Host::new("gate-b")?],
             device: Host::new("device")?,
-            gate_processes: Vec::new(),
+            gate_processes: [None, None],
+            kind: GateKind::Kernel,
         };
         let Ground { you, vpc, gates, device, .. } = &ground;
 
@@ -84,7 +121,8 @@ impl Ground {
             link(vpc, vpc_link, gate, "eth0")?;
             vpc.address(vpc_link, &format!("{router}/25"))?;
             gate.address("eth0", &format!("{outer}/25"))?;
-            gate.route("172.21.0.0/16", router)?;
+            gate.route(VPC, router)?;
+            gate.address("lo", &format!("{SERVICE}/32"))?;
             gate.forward()?;
 
             link(gate, "cell", device, cell_link)?;
@@ -102,41 +140,80 @@ impl Ground {
 
     /// Starts the Gate peers.
     pub(super) fn open_gates(&mut self, kind: GateKind) -> anyhow::Result<()> {
-        for (gate, (outer, inner)) in self.gates.iter().zip(GATES) {
-            let address = format!("{inner}/9");
-            match kind {
-                GateKind::Kernel => {
-                    KernelVxlan::new(outer).peer(YOU).address(&address).create(gate)?;
-                }
-                GateKind::Vxgate => {
-                    let mut command = gate.command("/proc/self/exe");
-                    command
-                        .args([
-                            "up",
-                            "--dev",
-                            "vxlan0",
-                            "--local",
-                            outer,
-                            "--peer",
-                            YOU,
-                            "--address",
-                            &address,
-                        ])
-                        .env("VXGATE_RUNTIME_DIR", format!("/run/{}", gate.name()))
-                        .stdin(Stdio::null())
-                        .stdout(Stdio::null())
-                        .stderr(Stdio::null());
-                    self.gate_processes.push(command.spawn()?);
-                    let up = vxgate_testbed::eventually(super::PATIENCE, || gate.up("vxlan0").is_ok());
-                    anyhow::ensure!(up, "the Gate peer on {} did not come up", gate.name());
-                }
+        self.kind = kind;
+        (0..GATES.len()).try_for_each(|gate| self.open_gate(gate))
+    }
+
+    /// Starts one of them, for the first time or again.
+    pub(super) fn open_gate(&mut self, index: usize) -> anyhow::Result<()> {
+        let (gate, (outer, inner)) = (&self.gates[index], GATES[index]);
+        let address = format!("{inner}/9");
+        match self.kind {
+            GateKind::Kernel => {
+                KernelVxlan::new(outer).peer(YOU).address(&address).create(gate)?;
             }
-            // A VPG answers ARP for its devices, at once.
-            gate.sysctl("net/ipv4/conf/vxlan0/proxy_arp", "1")?;
-            gate.sysctl("net/ipv4/neigh/vxlan0/proxy_delay", "0")?;
-            gate.sysctl("net/ipv4/conf/vxlan0/rp_filter", "0")?;
+            GateKind::Vxgate => {
+                let mut command = gate.command("/proc/self/exe");
+                command
+                    .args(["up", "--dev", "vxlan0", "--local", outer, "--peer", YOU, "--address", &address])
+                    .env("VXGATE_RUNTIME_DIR", format!("/run/{}", gate.name()))
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null());
+                self.gate_processes[index] = Some(command.spawn()?);
+                let up = vxgate_testbed::eventually(super::PATIENCE, || gate.up("vxlan0").is_ok());
+                anyhow::ensure!(up, "the Gate peer on {} did not come up", gate.name());
+            }
+        }
+        // A VPG answers ARP for its devices, at once.
+        gate.sysctl("net/ipv4/conf/vxlan0/proxy_arp", "1")?;
+        gate.sysctl("net/ipv4/neigh/vxlan0/proxy_delay", "0")?;
+        gate.sysctl("net/ipv4/conf/vxlan0/rp_filter", "0")?;
+        Ok(())
+    }
+
+    /// Takes a Gate peer away.
+    pub(super) fn take_away(&mut self, index: usize, how: Outage) -> anyhow::Result<()> {
+        let gate = &self.gates[index];
+        match (how, &mut self.gate_processes[index]) {
+            (Outage::Killed, Some(process)) => {
+                process.kill()?;
+                process.wait()?;
+            }
+            (Outage::Killed, None) => {
+                gate.netlink(async |netlink| {
+                    netlink.link_delete(&netlink.link_by_name("vxlan0").await?).await
+                })?;
+            }
+            (Outage::Unplugged, _) => gate.down("eth0")?,
+            // It hears, and what it says goes nowhere.
+            (Outage::Silent, _) => gate.netlink(async |netlink| {
+                let link = netlink.link_by_name("eth0").await?;
+                netlink.route_delete(VPC.parse().expect("a network"), &link, None).await
+            })?,
         }
         Ok(())
+    }
+
+    /// Gives it back.
+    pub(super) fn give_back(&mut self, index: usize, how: Outage) -> anyhow::Result<()> {
+        match how {
+            Outage::Killed => self.open_gate(index)?,
+            Outage::Unplugged => {
+                self.gates[index].up("eth0")?;
+                // Its route went with the link.
+                self.gates[index].route(VPC, ROUTERS[index])?;
+            }
+            Outage::Silent => self.gates[index].route(VPC, ROUTERS[index])?,
+        }
+        Ok(())
+    }
+
+    /// Frames that a Gate peer has taken off its tunnel so far.
+    pub(super) fn received(&self, index: usize) -> Result<u64, Error> {
+        let counters =
+            self.gates[index].netlink(async |netlink| Ok(netlink.link_by_name("vxlan0").await?.counters))?;
+        Ok(counters.rx_frames)
     }
 
     /// Starts the device's web server: one small page, for as long as the process lives.
@@ -157,6 +234,12 @@ impl Ground {
             }
         })?;
         Ok(())
+    }
+
+    /// Starts the API on `vpc`, which `you` reaches without any tunnel.
+    pub(super) fn serve_api(&self) -> io::Result<FakeGate> {
+        let address = SocketAddr::new(API, 0);
+        self.vpc.run(|| FakeGate::start_on(address))
     }
 
     /// What makes the kernel's name for each host, for `--keep`.

@@ -1,22 +1,28 @@
 //! The lab's steps: each is done, looked at and printed with what came of it and how long it took.
 
+use std::env;
 use std::io::{self, Write};
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::Context;
 use vxgate_codec::MacAddr;
-use vxgate_testbed::{Host, Ping, now, wait_for};
+use vxgate_fake_gate::{FakeGate, VPG_ID};
+use vxgate_testbed::{Host, Ping, eventually, now, wait_for};
 
 use super::PATIENCE;
-use super::ground::{self, DEVICE, GATES, Ground, YOU, YOU_INNER};
+use super::failover::{self, AWAY, Run};
+use super::ground::{self, DEVICE, GATES, Ground, Outage, YOU, YOU_INNER};
 use crate::control::client::Client;
 use crate::control::runtime_dir::RuntimeDir;
 use crate::print::fdb::FdbPrinter;
 use crate::print::{self, Format, Style};
 use crate::tunnel::Tunnel;
 
-const DEV: &str = "vxlan0";
+pub(super) const DEV: &str = "vxlan0";
+
+/// How long one of the pings that wait for the tunnel is waited for: they follow each other, so that none of them need be long.
+const FIRST_PING: Duration = Duration::from_millis(20);
 
 /// Prints the steps and counts those that did not hold.
 pub(super) struct Steps<'a> {
@@ -91,34 +97,14 @@ impl<'a> Steps<'a> {
 
     /// Starts the tunnel as a user does and waits until it answers.
     pub(super) fn tunnel(&mut self, ground: &Ground) -> anyhow::Result<Tunnel> {
-        let [(outer_a, _), (outer_b, _)] = GATES;
-        let args = [
-            "up",
-            "--dev",
-            DEV,
-            "--local",
-            YOU,
-            "--address",
-            YOU_INNER,
-            "--peer",
-            outer_a,
-            "--peer",
-            outer_b,
-        ];
-        writeln!(self.out, "\n  you$ vxgate {}", args.join(" "))?;
+        writeln!(self.out, "\n  you$ vxgate {}", up_args().join(" "))?;
         self.step("tunnel up", || {
             let start = now();
-            let mut command = ground.you.command("/proc/self/exe");
-            let mut tunnel = Tunnel::start(command.args(args)).context("vxgate cannot be started")?;
+            let mut tunnel = self::start(ground)?;
             let dev = DEV.parse().expect("a device's name");
-            let status = wait_for(PATIENCE, || {
-                Client::connect(&RuntimeDir::from_environment(), &dev).ok()?.show().ok()
-            });
-            let Some(status) = status else {
-                let log = tunnel.log();
-                let _ = tunnel.end();
-                anyhow::bail!("it does not answer; it said:\n{log}");
-            };
+            let status =
+                Client::connect(&RuntimeDir::from_environment(), &dev).and_then(|mut client| client.show());
+            let status = status.inspect_err(|_| drop(tunnel.end()))?;
             let took = start.elapsed().as_millis();
             let told = format!(
                 "{DEV} {YOU_INNER}, MTU {}, lane {}, {took} ms from start to answer",
@@ -126,6 +112,76 @@ impl<'a> Steps<'a> {
             );
             Ok((tunnel, told))
         })
+    }
+
+    /// Starts the API.
+    pub(super) fn api(&mut self, ground: &Ground) -> anyhow::Result<FakeGate> {
+        self.step("Gate API", || {
+            let fake = ground.serve_api().context("the API does not start")?;
+            let told = format!("{}; one VPG, its Gate closed, this host not registered", fake.endpoint());
+            Ok((fake, told))
+        })
+    }
+
+    /// Starts the tunnel as a user does who has a key of the API and nothing else, and waits until the device answers.
+    pub(super) fn tunnel_from_api(&mut self, ground: &Ground, api: &FakeGate) -> anyhow::Result<Tunnel> {
+        let args = ["up", "--dev", DEV, "--vpg-id", VPG_ID, "--open-gate"];
+        writeln!(self.out, "\n  you$ export SORACOM_AUTH_KEY_ID=... SORACOM_AUTH_KEY=...")?;
+        writeln!(self.out, "  you$ vxgate {}", args.join(" "))?;
+        let tunnel = self.step("tunnel up", || {
+            let mut command = ground.you.command("/proc/self/exe");
+            // The user's own API, credentials and proxies have no place here.
+            for (variable, _) in env::vars_os() {
+                let name = variable.to_string_lossy().to_ascii_lowercase();
+                if name.starts_with("soracom_") || name.ends_with("_proxy") {
+                    command.env_remove(variable);
+                }
+            }
+            let account = api.account();
+            command
+                .args(args)
+                .env("SORACOM_ENDPOINT", api.endpoint())
+                .env("SORACOM_AUTH_KEY_ID", account.auth_key_id)
+                .env("SORACOM_AUTH_KEY", account.auth_key)
+                .env("VXGATE_ALLOW_PLAIN_HTTP", "1")
+                .env("VXGATE_STATE_DIR", "/run/vxgate-state");
+            let ping = Ping { count: 1, timeout: FIRST_PING, ..Ping::new(DEVICE.parse()?) };
+            let start = now();
+            let mut tunnel = Tunnel::start(&mut command).context("vxgate cannot be started")?;
+            let answered = eventually(PATIENCE, || {
+                tunnel.has_ended() || ground.you.run(|| ping.run()).is_ok_and(|report| report.all_answered())
+            });
+            let took = start.elapsed().as_millis();
+            if !answered || tunnel.has_ended() {
+                let log = tunnel.log();
+                let _ = tunnel.end();
+                anyhow::bail!("{DEVICE} does not answer; vxgate said:\n{log}");
+            }
+            Ok((tunnel, format!("{took} ms from start to the first answer of {DEVICE}")))
+        })?;
+        self.look("set up by", || {
+            let calls: Vec<String> = api
+                .requests()
+                .iter()
+                .map(|request| {
+                    let path = request.path.trim_start_matches("/v1");
+                    format!(
+                        "{} {}",
+                        request.method,
+                        path.replace(&format!("/virtual_private_gateways/{VPG_ID}"), "VPG")
+                    )
+                })
+                .collect();
+            let (registered, opened) = api.with(|gate| {
+                let vpg = gate.vpg_mut();
+                let own = vpg.peers.iter().find(|peer| peer.owned_by_customer);
+                (own.map(|own| own.inner.to_string()), vpg.gate_opened)
+            });
+            let held = opened && registered.is_some();
+            let registered = registered.unwrap_or_else(|| "nothing".to_owned());
+            Ok((held, format!("{}; registered with {registered}", calls.join(", "))))
+        })?;
+        Ok(tunnel)
     }
 
     /// Sends something, so that the host asks who has the device's address, and looks at what it was told.
@@ -187,6 +243,23 @@ impl<'a> Steps<'a> {
             let title = title.map_or("no heading", |(title, _)| title);
             let held = status == 200 && page.contains(DEVICE);
             Ok((held, format!("http://{DEVICE}/ {status}, {} octets: \"{title}\"", page.len())))
+        })
+    }
+
+    /// Takes a Gate peer away and gives it back, under pings that go through it.
+    pub(super) fn outage(&mut self, ground: &mut Ground) -> io::Result<()> {
+        self.look("peer away", || {
+            failover::settle(ground)?;
+            let Run { gate, gap, is_open, gap_at_return, duplicates } =
+                failover::outage_under_pings(ground, AWAY, Outage::Silent)?;
+            let (outer, _) = GATES[gate];
+            let back = if is_open { "never" } else { "back" };
+            let told = format!(
+                "Gate peer {outer} fell silent: pings {back} after {} ms; its return cost {} ms, {duplicates} answers came twice",
+                gap.as_millis(),
+                gap_at_return.as_millis()
+            );
+            Ok((!is_open && duplicates == 0, told))
         })
     }
 
@@ -261,10 +334,35 @@ impl<'a> Steps<'a> {
                 "    vxgate lab --keep         the same, and it stays: enter each host and look around"
             )?;
         }
+        writeln!(
+            self.out,
+            "    vxgate lab --api          `you` sets itself up from an API, as with a real key"
+        )?;
         writeln!(self.out, "    vxgate help up            the real thing: every option with its default")?;
         writeln!(self.out, "    vxgate init ETH LOCAL ... the arguments of the Gate's own script")?;
         self.out.flush()
     }
+}
+
+/// The tunnel of `you`, as its operator types it.
+fn up_args() -> Vec<String> {
+    let words = ["up", "--dev", DEV, "--local", YOU, "--address", YOU_INNER].map(str::to_owned);
+    let peers = GATES.iter().flat_map(|(outer, inner)| ["--peer".to_owned(), format!("{outer}={inner}")]);
+    words.into_iter().chain(peers).collect()
+}
+
+/// Starts that tunnel, and waits until it answers on its control socket.
+pub(super) fn start(ground: &Ground) -> anyhow::Result<Tunnel> {
+    let mut command = ground.you.command("/proc/self/exe");
+    let mut tunnel = Tunnel::start(command.args(up_args())).context("vxgate cannot be started")?;
+    let dev = DEV.parse().expect("a device's name");
+    let answers = || Client::connect(&RuntimeDir::from_environment(), &dev).ok()?.show().ok().map(drop);
+    if wait_for(PATIENCE, answers).is_none() {
+        let log = tunnel.log();
+        let _ = tunnel.end();
+        anyhow::bail!("it does not answer; it said:\n{log}");
+    }
+    Ok(tunnel)
 }
 
 /// Whether the user namespace is the machine's own: in a new one the map has one line for one user.

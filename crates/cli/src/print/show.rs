@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::style::Style;
 use super::units::{Ago, Count, Millis, Octets, Seconds};
 use super::{Format, JsonList};
-use crate::control::protocol::{PeerState, PeerStatus, Sizes, TunnelStatus};
+use crate::control::protocol::{Health, PeerState, PeerStatus, Sizes, TunnelStatus};
 
 /// Writes these tunnels; as JSON, a list with one object for each.
 pub(crate) fn write(out: &mut dyn Write, format: Format, tunnels: &[TunnelStatus]) -> io::Result<()> {
@@ -60,6 +60,23 @@ fn tunnel_block(out: &mut dyn Write, style: Style, tunnel: &TunnelStatus) -> io:
     ];
     let reports = reports.iter().filter(|(_, count)| *count > 0);
     line(out, "reports", names(reports.map(|(what, count)| format!("{count} {what}"))))?;
+    match &tunnel.health {
+        None => line(out, "health", NONE)?,
+        Some(health) => {
+            let Health { interval_ms, retry_ms, misses, hold_down_ms, probes, answers, refused } = health;
+            line(
+                out,
+                "health",
+                format_args!(
+                    "a probe each {interval_ms} ms, again after {retry_ms} ms, down after {misses} misses, back after \
+                     {hold_down_ms} ms"
+                ),
+            )?;
+            let refused = refused.iter().map(|(why, count)| format!(", {count} {why}"));
+            let refused: String = refused.collect();
+            line(out, "probes", format_args!("{probes} sent, {answers} answered{refused}"))?;
+        }
+    }
     let drops = tunnel.drops.iter().filter(|(_, count)| **count > 0);
     let drops = names(drops.map(|(reason, count)| format!("{count} {reason}")));
     if drops == NONE { line(out, "drops", drops) } else { line(out, "drops", style.bad(drops)) }

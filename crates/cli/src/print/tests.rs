@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::config::values::DeviceName;
 use crate::control::protocol::{
-    EntryState, FdbEntry, FdbFill, OwnTraffic, PeerState, PeerStatus, Reports, Sizes, Traffic, TunnelStatus,
+    EntryState, FdbEntry, FdbFill, Health, OwnTraffic, PeerState, PeerStatus, Reports, Sizes, Traffic,
+    TunnelStatus,
 };
 
 /// The seed's tunnel, with two Gate peers of which one is dead.
@@ -65,6 +66,15 @@ pub(crate) fn tunnel() -> TunnelStatus {
         tx: Traffic { frames: 2, octets: 84 },
         own: OwnTraffic { tx_frames: 3, tx_octets: 126, ..OwnTraffic::default() },
         reports: Reports { unreachable: 2, too_big: 0, ignored: 1 },
+        health: Some(Health {
+            interval_ms: 120,
+            retry_ms: 40,
+            misses: 7,
+            hold_down_ms: 500,
+            probes: 16,
+            answers: 15,
+            refused: BTreeMap::from([("wrong-peer".to_owned(), 2)]),
+        }),
         drops: BTreeMap::from([
             ("stranger".to_owned(), 3),
             ("runt".to_owned(), 0),
@@ -141,6 +151,8 @@ tunnel: vxlan0
   sent:        2 frames, 84 B
   own:         3 frames to peers, 126 B
   reports:     2 unreachable, 1 ignored
+  health:      a probe each 120 ms, again after 40 ms, down after 7 misses, back after 500 ms
+  probes:      16 sent, 15 answered, 2 wrong-peer
   drops:       3 stranger, 1 wrong-vni
 
 peer: 100.64.158.4

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use vxgate_core::{Event, Segment, Timestamp};
 use vxgate_forwarder::{Control, Fate, UdpErrorReader, UdpErrors, UnderlayReport};
 use vxgate_netlink::{Neighbour, NeighbourState, Netlink};
@@ -24,6 +24,11 @@ use super::hook::{Hook, Told};
 
 /// How often the device's addresses are looked at.
 const ADDRESSES_EVERY: Duration = Duration::from_secs(1);
+
+/// When neighbours are asked for again, each time after the one before: at once; once more, as a question or its answer may be lost;
+/// and after the second for which the kernel holds on to what it has just learned (`locktime` of arp(7)).
+const SOLICIT_AFTER: [Duration; 3] =
+    [Duration::ZERO, Duration::from_millis(250), Duration::from_millis(1000)];
 
 /// How many neighbours are asked for again at most, those in use first: beyond that a host asks by itself, some seconds later.
 const SOLICITED: usize = 256;
@@ -97,14 +102,17 @@ impl Watch {
     fn solicit(&self) {
         let (netlink, control, link) = (self.netlink.clone(), self.control.clone(), self.link);
         tokio::spawn(async move {
-            match netlink.neighbours().await {
-                Ok(neighbours) => {
-                    let targets = in_use(neighbours, link);
-                    tracing::debug!(?targets, "asking again");
-                    // One that is ending has no more use for them.
-                    let _ = control.send(move |segment, now| segment.solicit(&targets, now), drop);
+            for pause in SOLICIT_AFTER {
+                sleep(pause).await;
+                match netlink.neighbours().await {
+                    Ok(neighbours) => {
+                        let targets = in_use(neighbours, link);
+                        tracing::debug!(?targets, "asking again");
+                        // One that is ending has no more use for them.
+                        let _ = control.send(move |segment, now| segment.solicit(&targets, now), drop);
+                    }
+                    Err(error) => tracing::debug!("{error}"),
                 }
-                Err(error) => tracing::debug!("{error}"),
             }
         });
     }

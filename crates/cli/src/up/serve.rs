@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 use vxgate_core::{
-    ControlError, Counts, DropReason, EntryState as CoreState, EntryStates, EntryView,
-    FlushFilter as CoreFilter, PageCursor, PeerState as CorePeerState, PeerView, Remote, Segment, Timestamp,
+    AnswerRefusal, ControlError, Counts, DropReason, EntryState as CoreState, EntryStates, EntryView,
+    FlushFilter as CoreFilter, HealthConfig, PageCursor, PeerState as CorePeerState, PeerView, Remote,
+    Segment, Timestamp,
 };
 use vxgate_forwarder::{Control, Ended, UdpBuffers};
 use vxgate_netlink::Netlink;
@@ -18,8 +19,8 @@ use super::health::ReportCounts;
 use super::tunnel::OffloadView;
 use crate::config::values::PeerSpec;
 use crate::control::protocol::{
-    EntryState, FdbEntry, FdbFill, FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, OwnTraffic, PeerState,
-    PeerStatus, Refusal, Reports, Sizes, Traffic, TunnelStatus,
+    EntryState, FdbEntry, FdbFill, FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, Health, OwnTraffic,
+    PeerState, PeerStatus, Refusal, Reports, Sizes, Traffic, TunnelStatus,
 };
 use crate::control::server::Handler;
 
@@ -57,6 +58,7 @@ pub(super) struct About {
     pub(super) buffers: UdpBuffers,
     pub(super) is_v6: bool,
     pub(super) started: Instant,
+    pub(super) health: Option<HealthConfig>,
 }
 
 impl Tenant {
@@ -145,6 +147,7 @@ impl Handler for Tenant {
                 too_big: self.reports.too_big.load(Ordering::Relaxed),
                 ignored: self.reports.ignored.load(Ordering::Relaxed),
             },
+            health: about.health.map(|config| health(&config, &counts)),
             drops: drops(&counts),
         })
     }
@@ -285,6 +288,20 @@ const fn core_state(state: EntryState) -> CoreState {
         EntryState::Permanent => CoreState::Permanent,
         EntryState::Static => CoreState::Static,
         EntryState::Dynamic => CoreState::Dynamic,
+    }
+}
+
+fn health(config: &HealthConfig, counts: &Counts) -> Health {
+    let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let refused = AnswerRefusal::ALL.iter().zip(counts.answers_refused).filter(|(_, count)| *count > 0);
+    Health {
+        interval_ms: millis(config.interval),
+        retry_ms: millis(config.retry),
+        misses: config.misses,
+        hold_down_ms: millis(config.hold_down),
+        probes: counts.probes,
+        answers: counts.probe_answers,
+        refused: refused.map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
     }
 }
 
