@@ -12,8 +12,7 @@ use super::probes::duplicate::{self, Duplicates};
 use super::probes::look::{self, Seen};
 use super::probes::path::{self, PathFacts, PathPlan};
 use super::subject::Subject;
-use crate::config::Family;
-use crate::up::plan::{OVERHEAD_V4, OVERHEAD_V6};
+use crate::up::plan::overhead;
 
 /// How long it is: long enough for an answer from across the world, several turns of a tunnel's own probes, and ARP to give up asking
 /// at its first try.
@@ -48,12 +47,8 @@ impl Window {
     pub(crate) fn open(subject: &Subject, host: &Host, place: &Place<'_>) -> Window {
         let until = now() + LENGTH;
         let runs = subject.running.is_some();
-        let overhead = match subject.config.family {
-            Family::V4 => OVERHEAD_V4,
-            Family::V6 => OVERHEAD_V6,
-        };
         // Where nothing says how long packets will be, Ethernet's own; what the first link does not carry is another check's to find.
-        let wanted = place.mtu.map_or(1500, |mtu| mtu + overhead);
+        let wanted = place.mtu.map_or(1500, |mtu| mtu + overhead(subject.config.family));
         let local = place.local;
         let plan = PathPlan {
             peers: place.peers.clone(),

@@ -14,8 +14,8 @@ use crate::config::values::{CpuList, Mtu};
 use crate::config::{Family, UpConfig};
 
 /// Octets of outer headers: Ethernet (inner) 14, VXLAN 8, UDP 8, IPv4 20 or IPv6 40 (RFC 7348, section 5).
-pub(crate) const OVERHEAD_V4: u32 = 50;
-pub(crate) const OVERHEAD_V6: u32 = 70;
+const OVERHEAD_V4: u32 = 50;
+const OVERHEAD_V6: u32 = 70;
 
 /// The largest MTU that `auto` gives towards Gate peers: what a path of Ethernet's 1500 octets carries. A VPC's jumbo
 /// frames end at the VPG, whose own links no host can ask.
@@ -261,16 +261,21 @@ pub(crate) fn gso_max_octets(mtu: u32) -> u32 {
     (segments * mtu.saturating_sub(TCP_HEADERS) + TCP_RESERVE).min(GSO_OCTETS_MAX)
 }
 
+/// Octets of outer headers around an inner packet.
+pub(crate) const fn overhead(family: Family) -> u32 {
+    match family {
+        Family::V4 => OVERHEAD_V4,
+        Family::V6 => OVERHEAD_V6,
+    }
+}
+
 pub(crate) fn mtu(
     config: &UpConfig,
     carrier: Option<&Link>,
     path_mtu: Option<u32>,
     notices: &mut Vec<String>,
 ) -> Result<u32, UpError> {
-    let overhead = match config.family {
-        Family::V4 => OVERHEAD_V4,
-        Family::V6 => OVERHEAD_V6,
-    };
+    let overhead = overhead(config.family);
     // Without a link to ask, Ethernet's own.
     let outer = carrier.map_or(1500, |link| link.mtu).min(path_mtu.unwrap_or(u32::MAX));
     let room = outer.saturating_sub(overhead);

@@ -8,7 +8,7 @@ use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
 use crate::doctor::probes::path::PathFacts;
 use crate::doctor::subject::Subject;
-use crate::up::plan::{OVERHEAD_V4, OVERHEAD_V6};
+use crate::up::plan::overhead;
 
 pub(crate) fn check(subject: &Subject, paths: &[PathFacts]) -> Vec<Finding> {
     paths.iter().filter_map(|path| Some(judge(path.peer?, path, &subject.config))).collect()
@@ -47,7 +47,7 @@ fn judge(peer: IpAddr, path: &PathFacts, config: &UpConfig) -> Finding {
             ),
             format!(
                 "once the tunnel runs: ping -M do -s {} to an inner address behind it",
-                wanted.saturating_sub(overhead(config) + 28)
+                wanted.saturating_sub(overhead(config.family) + 28)
             ),
         );
     };
@@ -60,7 +60,7 @@ fn judge(peer: IpAddr, path: &PathFacts, config: &UpConfig) -> Finding {
 
 /// A path that is narrower than the tunnel: it is lost to those packets, or fragments them.
 fn narrow(found: String, mtu: u32, wanted: u32, config: &UpConfig) -> Finding {
-    let fits = mtu.saturating_sub(overhead(config));
+    let fits = mtu.saturating_sub(overhead(config.family));
     let next_step = format!(
         "--mtu {fits} makes the tunnel's packets fit (ip link set {} mtu {fits} while it runs)",
         config.dev
@@ -71,13 +71,6 @@ fn narrow(found: String, mtu: u32, wanted: u32, config: &UpConfig) -> Finding {
         Finding::warn(Check::PathMtu, found, next_step)
     } else {
         Finding::fail(Check::PathMtu, format!("{found}: longer ones of up to {wanted} are lost"), next_step)
-    }
-}
-
-fn overhead(config: &UpConfig) -> u32 {
-    match config.family {
-        Family::V4 => OVERHEAD_V4,
-        Family::V6 => OVERHEAD_V6,
     }
 }
 
