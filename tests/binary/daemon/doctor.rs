@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -176,6 +177,13 @@ fn without_privilege_it_looks_all_the_same_and_says_what_is_missing() {
         report.is_well();
         report.says("firewall", "note", "cannot be looked at", "CAP_NET_RAW");
         report.says("duplicate", "note", "nobody can be asked", "CAP_NET_RAW");
+        // Another user's tunnel does not answer, and is no less well for that.
+        fs::set_permissions("/run/vxgate", fs::Permissions::from_mode(0o000)).unwrap();
+        let report = unprivileged(DOCTOR);
+        report.is_well();
+        report.says("tunnel", "note", "permission denied", "root");
+        report.says("name", "note", "vxlan0 is there", "");
+        fs::set_permissions("/run/vxgate", fs::Permissions::from_mode(0o755)).unwrap();
         daemon.stop();
     });
 }

@@ -84,6 +84,11 @@ impl Subject {
         self.config.outer_peers().any(|peer| peer == ip)
     }
 
+    /// Whether a tunnel runs, or what is in its place does not let itself be asked.
+    pub(crate) fn may_run(&self) -> bool {
+        self.running.is_some() || self.silence.is_some()
+    }
+
     /// The state of the running tunnel at the start.
     pub(crate) fn status(&self) -> Option<&TunnelStatus> {
         self.running.as_ref().map(|running| &running.status)
@@ -124,7 +129,7 @@ impl Subject {
 
     /// Takes over the addresses that the running tunnel's device has.
     pub(crate) fn take_from_device(&mut self, host: &Host) {
-        if self.running.is_none() {
+        if !self.may_run() {
             return;
         }
         let Some(device) = host.link(self.config.dev.as_str()) else { return };

@@ -13,7 +13,7 @@ use crate::up::plan;
 pub(crate) fn check(subject: &Subject, host: &Host) -> Vec<Finding> {
     let config = &subject.config;
     // Those of the tunnel itself are no others.
-    let own = subject.running.as_ref().and_then(|_| host.link(config.dev.as_str())).map(|link| link.index);
+    let own = host.link(config.dev.as_str()).filter(|_| subject.may_run()).map(|link| link.index);
     let others: Vec<Address> =
         host.addresses.iter().filter(|address| Some(address.link) != own).cloned().collect();
     let mut notices = Vec::new();

@@ -39,7 +39,7 @@ fn judge(status: &TunnelStatus, port: u16) -> Finding {
         );
     }
     let gate = if silent.iter().any(|ip| is_gate(*ip)) {
-        "; of the Gate: is it open, and is this host registered under this address"
+        "; `vxgate doctor --vpg-id ID` sees whether the Gate is open and has this host"
     } else {
         ""
     };

@@ -16,7 +16,7 @@ pub(crate) fn check(subject: &Subject) -> Vec<Finding> {
         return Vec::new();
     }
     // A device to come takes the default; one that runs has its own.
-    let device = if subject.running.is_some() { config.dev.as_str() } else { "default" };
+    let device = if subject.may_run() { config.dev.as_str() } else { "default" };
     let disabled = |name: &str| sysctl(&format!("net/ipv6/conf/{name}/disable_ipv6"));
     vec![judge(disabled("all"), disabled(device), device)]
 }

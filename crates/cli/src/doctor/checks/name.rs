@@ -9,6 +9,9 @@ use crate::up::plan::check_name;
 pub(crate) fn check(subject: &Subject, host: &Host) -> Vec<Finding> {
     let dev = &subject.config.dev;
     let finding = match (&subject.running, host.link(dev.as_str())) {
+        (None, Some(_)) if subject.silence.is_some() => {
+            Finding::note(Check::Name, format!("{dev} is there, the tunnel's most likely"))
+        }
         (None, _) => match check_name(&subject.config, &host.links) {
             Ok(()) => Finding::ok(Check::Name, format!("no device is named {dev}")),
             Err(error) => Finding::refusal(Check::Name, &error),

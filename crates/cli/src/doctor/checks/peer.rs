@@ -79,7 +79,7 @@ fn explain(peer: IpAddr, port: u16, local: Option<IpAddr>, error: &QueuedError) 
     match kind {
         (false, 3, 3) | (true, 1, 4) => {
             let cure = if is_gate(peer) {
-                "see that the Gate is open and that this is a peer of your VPG"
+                "see that the Gate is open and that this is a peer of your VPG: vxgate gate status --vpg-id ID"
             } else {
                 "start the VTEP there, or see which port it has: --port"
             };

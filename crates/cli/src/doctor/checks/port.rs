@@ -14,7 +14,7 @@ use crate::up::error::UpError;
 use crate::up::owner::port_owner;
 
 pub(crate) async fn check(subject: &Subject, netlink: &Netlink, local: Option<IpAddr>) -> Vec<Finding> {
-    let (None, None, Some(local)) = (&subject.running, &subject.silence, local) else { return Vec::new() };
+    let (false, Some(local)) = (subject.may_run(), local) else { return Vec::new() };
     let config = &subject.config;
     let mut ports = vec![config.port];
     match &config.source_port {

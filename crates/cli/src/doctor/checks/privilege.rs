@@ -9,7 +9,7 @@ use crate::doctor::subject::Subject;
 
 pub(crate) async fn check(subject: &Subject, netlink: &Netlink) -> Vec<Finding> {
     let finding = match netlink.may_change().await {
-        Ok(may) => judge(may, has_capability(CAP_NET_ADMIN), subject.running.is_some()),
+        Ok(may) => judge(may, has_capability(CAP_NET_ADMIN), subject.may_run()),
         Err(error) => Finding::unknown(Check::Privilege, &error),
     };
     vec![finding]

@@ -25,7 +25,7 @@ pub(crate) async fn ways(subject: &Subject, netlink: &Netlink) -> Ways {
 
 /// Networks that would take the peers into the tunnel; of one that runs, the look-up itself tells.
 pub(crate) fn check_loops(subject: &Subject, host: &Host) -> Vec<Finding> {
-    if subject.running.is_some() {
+    if subject.may_run() {
         return Vec::new();
     }
     match plan::check_loops(&subject.config, &host.routes) {

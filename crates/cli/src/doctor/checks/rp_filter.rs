@@ -31,7 +31,7 @@ pub(crate) fn check(subject: &Subject, host: &Host, arrival: Option<&Link>, ways
             }
         }
     }
-    let device = if subject.running.is_some() { subject.config.dev.as_str() } else { "default" };
+    let device = if subject.may_run() { subject.config.dev.as_str() } else { "default" };
     if is_strict(device) {
         let dev = &subject.config.dev;
         findings.push(Finding::advice(

@@ -8,7 +8,7 @@ use crate::doctor::subject::Subject;
 
 pub(crate) fn check(subject: &Subject) -> Vec<Finding> {
     // A tunnel that runs has its device.
-    if subject.running.is_some() { Vec::new() } else { vec![judge(tap::check_device_file())] }
+    if subject.may_run() { Vec::new() } else { vec![judge(tap::check_device_file())] }
 }
 
 fn judge(opened: Result<(), TapError>) -> Finding {

@@ -1,5 +1,6 @@
 //! Whether the tunnel runs, and is the one that the options mean.
 
+use crate::control::client::ClientError;
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
 use crate::doctor::subject::Subject;
@@ -9,6 +10,11 @@ pub(crate) fn check(subject: &Subject) -> Vec<Finding> {
     let dev = &subject.config.dev;
     if let Some(error) = &subject.silence {
         let otherwise = || format!("restart it: vxgate down {dev}, then vxgate up");
+        if let ClientError::Denied { .. } = error {
+            // Nothing is wrong with the tunnel for that.
+            let found = format!("it cannot be asked: {error}");
+            return vec![Finding::advice(Check::Tunnel, found, error.hint().unwrap_or_else(otherwise))];
+        }
         return vec![Finding::fail(Check::Tunnel, error.to_string(), error.hint().unwrap_or_else(otherwise))];
     }
     let Some(status) = subject.status() else {
