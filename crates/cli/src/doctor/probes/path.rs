@@ -2,7 +2,7 @@
 //!
 //! A datagram of zeros is for no VTEP: flag I of the VXLAN header is 0 in it, and RFC 7348 section 5 has it dropped. The network, or a
 //! host where nobody listens, answers it with an ICMP error all the same. Pings say which sizes get there; where the peer answers none,
-//! only the errors speak.
+//! only the errors speak. What is not answered is sent again, since one loss is no black hole.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -93,10 +93,7 @@ pub(crate) fn probe(plan: &PathPlan) -> Vec<PathFacts> {
         send_datagrams(udp, plan, v6, &mut paths);
     }
     let mut pings = Pings::open(plan, v6).ok();
-    if let Some(pings) = &mut pings {
-        pings.send(plan, v6, &mut paths);
-    }
-    listen(plan, udp.ok().as_ref(), pings.as_ref(), &mut paths);
+    listen(plan, udp.ok().as_ref(), pings.as_mut(), &mut paths);
     paths
 }
 
@@ -132,7 +129,10 @@ struct Pings {
     socket: IcmpSocket,
     v6: bool,
     identifier: u16,
+    next: u16,
     pending: BTreeMap<u16, (usize, u32, Instant)>,
+    /// Where answers are taken in.
+    buffer: Vec<u8>,
 }
 
 impl Pings {
@@ -146,22 +146,28 @@ impl Pings {
         }
         // The kernel's own echo socket chooses it; a raw one shares with every other ping of this host.
         let identifier = own.unwrap_or((std::process::id() & 0xffff) as u16);
-        Ok(Pings { socket, v6, identifier, pending: BTreeMap::new() })
+        Ok(Pings { socket, v6, identifier, next: 0, pending: BTreeMap::new(), buffer: vec![0; 65_536] })
     }
 
-    fn send(&mut self, plan: &PathPlan, v6: bool, paths: &mut [PathFacts]) {
+    /// Sends a request of each size that is not answered yet. Answers are taken in between, so that they do not overflow the socket.
+    fn send(&mut self, plan: &PathPlan, paths: &mut [PathFacts]) {
         let sizes = sizes(plan.wanted_octets);
-        let mut sequence = 0;
-        for (index, path) in paths.iter_mut().enumerate() {
-            let Some(peer) = path.peer else { continue };
+        for index in 0..paths.len() {
+            let Some(peer) = paths[index].peer else { continue };
             for &octets in &sizes {
-                let message = self.request(sequence, octets.saturating_sub(ip_header(v6)));
-                if let Ok(Some(_)) = self.socket.send(&message, peer) {
-                    path.tried.push(octets);
-                    self.pending.insert(sequence, (index, octets, now()));
+                if paths[index].answered.contains(&octets) {
+                    continue;
                 }
-                sequence += 1;
+                let message = self.request(self.next, octets.saturating_sub(ip_header(self.v6)));
+                if let Ok(Some(_)) = self.socket.send(&message, peer) {
+                    if !paths[index].tried.contains(&octets) {
+                        paths[index].tried.push(octets);
+                    }
+                    self.pending.insert(self.next, (index, octets, now()));
+                }
+                self.next = self.next.wrapping_add(1);
             }
+            self.take(paths);
         }
     }
 
@@ -182,11 +188,11 @@ impl Pings {
     }
 
     /// Takes every answer that is there.
-    fn take(&self, buffer: &mut [u8], paths: &mut [PathFacts]) {
+    fn take(&mut self, paths: &mut [PathFacts]) {
         let answer = if self.v6 { 129 } else { 0 };
-        while let Ok(Some((octets, source))) = self.socket.recv(buffer, Some(Duration::ZERO)) {
+        while let Ok(Some((octets, source))) = self.socket.recv(&mut self.buffer, Some(Duration::ZERO)) {
             let Some([kind, 0, _, _, id_0, id_1, sequence_0, sequence_1]) =
-                buffer[..octets].first_chunk::<ECHO_HEADER>()
+                self.buffer[..octets].first_chunk::<ECHO_HEADER>()
             else {
                 continue;
             };
@@ -210,21 +216,33 @@ fn sizes(wanted: u32) -> Vec<u32> {
     [wanted].into_iter().chain(shorter).collect()
 }
 
-fn listen(plan: &PathPlan, udp: Option<&UdpSocket>, pings: Option<&Pings>, paths: &mut [PathFacts]) {
-    let mut buffer = vec![0; 65_536];
+/// How often pings that are not answered are sent: one of a lossy path would pass for a black hole.
+const ROUNDS: u32 = 4;
+
+fn listen(plan: &PathPlan, udp: Option<&UdpSocket>, mut pings: Option<&mut Pings>, paths: &mut [PathFacts]) {
     let mut until = plan.until;
+    let pause = until.saturating_duration_since(now()) / ROUNDS;
+    let mut next_round = now();
     let mut settled = false;
     loop {
-        let left = until.saturating_duration_since(now());
-        if left.is_zero() {
+        let time = now();
+        if time >= until {
             return;
+        }
+        if time >= next_round {
+            next_round = time + pause;
+            if let Some(pings) = pings.as_deref_mut() {
+                pings.send(plan, paths);
+            }
         }
         let mut descriptors = Vec::new();
         descriptors.extend(udp.map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)));
-        descriptors.extend(pings.map(|pings| PollFd::from_borrowed_fd(pings.socket.as_fd(), PollFlags::IN)));
+        let icmp = pings.as_deref().map(|pings| pings.socket.as_fd());
+        descriptors.extend(icmp.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         if descriptors.is_empty() {
             return;
         }
+        let left = until.min(next_round).saturating_duration_since(now());
         let timeout = Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(1),
             tv_nsec: i64::from(left.subsec_nanos()),
@@ -236,8 +254,8 @@ fn listen(plan: &PathPlan, udp: Option<&UdpSocket>, pings: Option<&Pings>, paths
         if let Some(socket) = udp {
             take_errors(socket, paths);
         }
-        if let Some(pings) = pings {
-            pings.take(&mut buffer, paths);
+        if let Some(pings) = pings.as_deref_mut() {
+            pings.take(paths);
         }
         if plan.hurry && !settled && paths.iter().all(is_settled) {
             settled = true;
