@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use vxgate_codec::MacAddr;
-use vxgate_core::{OverlayHalf, OverlayVerdict, Remote, Segment, SegmentConfig, Timestamp, UnderlayVerdict};
+use vxgate_codec::{MacAddr, arp};
+use vxgate_core::{
+    HealthConfig, OverlayHalf, OverlayVerdict, Remote, Segment, SegmentConfig, Timestamp, UnderlayVerdict,
+};
 use vxgate_sys::counting_allocator::{CountingAllocator, allocations};
 
 #[global_allocator]
@@ -122,4 +124,49 @@ fn learning_ageing_and_learning_again_allocate_nothing() {
     };
     assert_eq!(allocated_by(asked), 0);
     assert_eq!(segment.counters().snapshot().learned, 4 * STATIONS);
+}
+
+#[test]
+fn no_answer_to_a_probe_allocates_nor_what_only_looks_like_one() {
+    let (mut segment, _) = warm();
+    for (number, peer) in PEERS.iter().enumerate() {
+        let inner = [10, 0, 0, 1 + number as u8];
+        segment.peer_set_inner((*peer).into(), Some(inner.into())).expect("a peer");
+    }
+    segment.set_health(Some(HealthConfig::default()), Timestamp::ZERO);
+    let mut now = Timestamp::ZERO;
+    let answer = |inner: u8| {
+        let packet = arp::Packet {
+            operation: arp::Operation::Reply,
+            sender_mac: station(1),
+            sender: [10, 0, 0, inner].into(),
+            target_mac: OWN,
+            target: [10, 0, 0, 100].into(),
+        };
+        let header = [&[8, 0, 0, 0, 0, 0, 10, 0][..], &OWN.octets(), &station(1).octets(), &[8, 6]].concat();
+        [&header[..], &packet.to_bytes()].concat()
+    };
+    let [one, two] = [answer(1), answer(2)];
+    let short = one[..30].to_vec();
+    let mut allocations = 0;
+    for round in 0..100 {
+        // Probes are rare, and may allocate.
+        now = now.saturating_add(Duration::from_millis(200));
+        segment.handle_health(now);
+        while segment.poll_transmit().is_some() {}
+        let answered = || {
+            for payload in [&one, &two, &one, &short] {
+                for peer in PEERS {
+                    segment.handle_underlay(peer.into(), payload, now);
+                }
+            }
+        };
+        // That a peer comes up is told once, at the beginning.
+        let allocated = allocated_by(answered);
+        allocations += if round > 10 { allocated } else { 0 };
+    }
+    assert_eq!(allocations, 0);
+    let counts = segment.counters().snapshot();
+    let refused: u64 = counts.answers_refused.iter().sum();
+    assert!(counts.probe_answers >= 190 && refused >= 500, "{counts:?}");
 }

@@ -71,7 +71,7 @@ fn a_wrong_command_line_exits_with_2_and_a_line_that_names_the_argument_and_what
     for (line, message) in [
         (
             "fly",
-            "vxgate: \"fly\": allowed are up, down, init, show, fdb, peer, doctor, lab, bench, completions, man",
+            "vxgate: \"fly\": allowed are up, down, init, migrate, show, fdb, peer, gate, doctor, lab, bench, completions, man",
         ),
         ("up --mss 1", "vxgate: up: \"--mss\": no such argument"),
         (
@@ -255,6 +255,13 @@ fn the_help_of_every_verb_is_on_standard_output_and_has_an_example() {
         "peer list",
         "peer add",
         "peer del",
+        "gate",
+        "gate status",
+        "gate peers",
+        "gate register",
+        "gate unregister",
+        "gate open",
+        "gate close",
         "lab",
         "bench",
         "completions",
@@ -335,4 +342,23 @@ fn output_that_nobody_takes_is_an_error_unless_the_reader_has_left() {
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("it ends");
     assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn migrate_reads_standard_input_and_prints_the_file_alone_there() {
+    let scratch = Scratch::new();
+    let crontab = "@reboot root sleep 30 && /root/init_vxlan.sh eth0 172.21.0.100 vxlan0 10.225.194.171/9 - 100.64.158.4 >> /tmp/log 2>&1\n";
+    let path = scratch.0.join("crontab");
+    fs::write(&path, crontab).unwrap();
+    let mut command = scratch.command(VXGATE, "migrate");
+    let Output { status, stdout, stderr } = command.stdin(fs::File::open(&path).unwrap()).output().unwrap();
+    let (file, told) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
+    assert!(status.success(), "{told}");
+    assert!(file.contains("address = \"10.225.194.171/9\"\nvni = 10\npeer = [\"100.64.158.4\"]\n"), "{file}");
+    assert!(told.contains("take the line out: standard input line 1"), "{told}");
+    scratch.run("migrate").refused(
+        "migrate",
+        1,
+        "vxgate: migrate: standard input: no line runs init_vxlan.sh",
+    );
 }

@@ -530,6 +530,34 @@ fn peers_that_come_and_go_take_their_health_with_them() {
 }
 
 #[test]
+fn one_that_never_gave_a_sign_is_nobody_to_be_left_with() {
+    let mut bench = probing();
+    bench.live(millis(2000), &[TWO]);
+    assert_eq!((bench.state(ONE), bench.state(TWO)), (PeerState::Unknown, PeerState::Up));
+    bench.live(millis(1800), &[]);
+    // Two is down, and One has been dead from the beginning, for all that is known.
+    assert_eq!((bench.state(ONE), bench.state(TWO)), (PeerState::Unknown, PeerState::Down));
+    assert_eq!(bench.send(MacAddr::BROADCAST).unwrap().len(), 2);
+    assert!(bench.events().contains(&Event::AllPeersSilent));
+    bench.live(millis(300), &[TWO]);
+    assert_eq!(bench.state(TWO), PeerState::Up, "nobody is waited for");
+    // But one that sends, and does not answer, lives.
+    bench.receive(ONE, STATION).unwrap();
+    bench.live(millis(500), &[]);
+    assert_eq!(bench.send(MacAddr::BROADCAST), Ok(vec![format!("{ONE}:4789/10")]));
+}
+
+#[test]
+fn peers_that_never_answer_are_no_news() {
+    let mut bench = probing();
+    bench.live(millis(20_000), &[]);
+    bench.segment.peer_add(remote("192.0.2.3"), bench.now).unwrap();
+    bench.live(millis(1000), &[]);
+    assert_eq!(bench.events(), []);
+    assert_eq!(bench.send(MacAddr::BROADCAST).unwrap().len(), 3);
+}
+
+#[test]
 fn switched_off_health_forgets_who_is_down() {
     let mut bench = Bench::one_down();
     bench.segment.set_health(None, bench.now);

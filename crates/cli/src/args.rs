@@ -7,6 +7,8 @@ pub(crate) mod bench;
 pub(crate) mod doctor;
 pub(crate) mod environment;
 pub(crate) mod fdb;
+pub(crate) mod gate;
+pub(crate) mod migrate;
 pub(crate) mod peer;
 pub(crate) mod up;
 mod words;
@@ -21,6 +23,8 @@ use self::bench::{Against, BenchArgs};
 use self::doctor::DoctorArgs;
 use self::environment::VARIABLES;
 use self::fdb::FdbCommand;
+use self::gate::GateCommand;
+use self::migrate::MigrateArgs;
 use self::peer::PeerCommand;
 use self::up::UpOptions;
 use crate::failure::{Failure, see_help};
@@ -80,7 +84,7 @@ SIGHUP (unless it is ignored, as under nohup) or `vxgate down`.
 
 Each option can come from the environment instead, under the name in [env] that --help shows: lists are \
 separated by commas or white space there, and a value file:PATH (in the environment only) is read from that \
-file. The command line wins. VXGATE_RUNTIME_DIR is where the control socket and the lock lie (/run/vxgate); \
+file. --config names a file for the rest. The command line wins, then the environment. VXGATE_RUNTIME_DIR is where the control socket and the lock lie (/run/vxgate); \
 VXGATE_LOG is what is logged: error, warn, info (default), debug or trace.
 
 Datagrams are accepted from the peers, from the remotes of entries added by hand, and from --accept-from.
@@ -90,6 +94,7 @@ Examples:
   vxgate up --dev vx7 --vni 7 --peer 2001:db8::2 --address 192.0.2.1/24 --source-port hash
   vxgate up --underlay eth0 --peer 239.1.1.1 --accept-from 192.168.0.0/16 --route 10.1.0.0/16
   VXGATE_PEERS=file:/etc/vxgate/peers VXGATE_ADDRESS=10.225.194.171/9 vxgate up
+  vxgate up --config /etc/vxgate/vxlan0.toml
   soracom vpg list-gate-peers --vpg-id ID | vxgate up --gate-peers - --local 172.21.0.100
   vxgate up --dry-run --open-gate --vpg-id ID"
     )]
@@ -118,6 +123,9 @@ Examples:
   ln -s /usr/local/bin/vxgate /opt/init_vxlan.sh"
     )]
     Init(InitArgs),
+    /// Turn an init_vxlan.sh line of rc.local, a crontab or a unit into a file for `up --config`
+    #[command(after_help = migrate::HELP)]
+    Migrate(MigrateArgs),
     /// Show tunnels: peers, traffic, drops
     #[command(after_help = "Examples:
   vxgate show
@@ -151,6 +159,12 @@ Examples:
     Peer {
         #[command(subcommand)]
         verb: Option<PeerCommand>,
+    },
+    /// Ask SORACOM's API about a Gate, register hosts at it, open and close it
+    #[command(after_help = gate::HELP)]
+    Gate {
+        #[command(subcommand)]
+        verb: Option<GateCommand>,
     },
     /// Look this host over for a tunnel, and say what is in its way
     #[command(after_help = doctor::HELP)]

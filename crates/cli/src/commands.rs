@@ -7,8 +7,9 @@ use std::path::Path;
 use crate::args::fdb::{self, FdbCommand, ShowArgs};
 use crate::args::peer::{self, PeerCommand, PeerListArgs};
 use crate::args::up::UpOptions;
-use crate::args::{self, Command, CommandLine, OutputArgs, environment};
+use crate::args::{self, Command, CommandLine, OutputArgs};
 use crate::config::UpConfig;
+use crate::config::layers::Layers;
 use crate::config::values::DeviceName;
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::FdbVerb;
@@ -16,7 +17,7 @@ use crate::control::runtime_dir::RuntimeDir;
 use crate::failure::Failure;
 use crate::print::fdb::FdbPrinter;
 use crate::print::{self, Format, Style};
-use crate::{bench, doctor, init, lab, up};
+use crate::{bench, doctor, gate, init, lab, migrate, up};
 
 /// Does what the command line asks for.
 pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure> {
@@ -26,12 +27,13 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
         Some(Command::Show { words, output: own }) => {
             show(out, args::parse_device("show", &words)?, own.or(output))
         }
-        Some(Command::Up(options)) => up_command(options.over(environment::from_environment()?), out),
+        Some(Command::Up(options)) => up_command(&Layers::under(*options)?, out),
         Some(Command::Down { words }) => {
             let dev = args::parse_device("down", &words)?;
             connect("down", dev.as_ref())?.down().map_err(|error| Failure::client("down", &error))
         }
         Some(Command::Init(args)) => init::run(&args, out),
+        Some(Command::Migrate(args)) => migrate::run(&args, out),
         Some(Command::Fdb { verb }) => {
             let show = FdbCommand::Show(ShowArgs::default());
             fdb_command(out, verb.unwrap_or(show), output, statistics)
@@ -39,9 +41,9 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
         Some(Command::Peer { verb }) => {
             peer_command(out, verb.unwrap_or(PeerCommand::List(PeerListArgs::default())), output)
         }
+        Some(Command::Gate { verb }) => gate::run(verb, output, out),
         Some(Command::Doctor(args)) => {
-            let options = args.options.over(environment::from_environment()?);
-            doctor::run(options, format(args.output.or(output)), out)
+            doctor::run(&Layers::under(args.options)?, format(args.output.or(output)), out)
         }
         Some(Command::Lab(args)) => lab::run(&args, out),
         Some(Command::Bench(args)) => bench::run(&args, out),
@@ -51,10 +53,11 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
 }
 
 /// Brings up the tunnel that the options ask for, with the Gate's own word where they name its source.
-fn up_command(mut options: UpOptions, out: &mut dyn Write) -> Result<(), Failure> {
+fn up_command(layers: &Layers, out: &mut dyn Write) -> Result<(), Failure> {
     let config = |options: UpOptions| {
-        UpConfig::new(options).map_err(|error| Failure::config(&error, |option| format!("up: --{option}")))
+        UpConfig::new(options).map_err(|error| layers.failure(&error, |option| format!("up: --{option}")))
     };
+    let mut options = layers.options();
     let rehearsal = options.gate.dry_run == Some(true);
     // Mistakes of the command line are told before anybody is asked.
     let mut tunnel = config(options.clone())?;
@@ -184,7 +187,8 @@ fn connect_to_list(
     Err(Failure::client(what, &ClientError::NoTunnel))
 }
 
-fn format(output: OutputArgs) -> Format {
+/// How a listing comes out by these flags.
+pub(crate) fn format(output: OutputArgs) -> Format {
     match output {
         OutputArgs { json: false, .. } => Format::Text(Style::of_stdout()),
         OutputArgs { json: true, pretty: false } => Format::Json,

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! command line ─┐
+//! init script ──┤
 //! environment ──┼─► UpOptions (layers) ──► UpConfig::new ──► up
-//! init script ──┘
+//! file ─────────┘
 //! ```
 //!
 //! Rules that need the host (routes, ports in use, names taken) are not here: `up` meets them.
 
 pub(crate) mod error;
+pub(crate) mod file;
+pub(crate) mod layers;
 pub(crate) mod values;
 
 use std::collections::BTreeSet;
@@ -126,8 +129,9 @@ impl UpConfig {
         if options.gate.gate_peers.is_some() && options.gate.vpg_id.is_some() {
             return Err(ConfigError::TwoGates);
         }
-        if let Some(option) = options.gate.needs_vpg().filter(|_| options.gate.vpg_id.is_none()) {
-            return Err(ConfigError::NeedsVpg { option });
+        // Coverage, endpoint and profile may be in the environment for `vxgate gate`.
+        if options.gate.open_gate == Some(true) && options.gate.vpg_id.is_none() {
+            return Err(ConfigError::OpensNoGate);
         }
         let port = options.port.unwrap_or(vxgate_gate::GATE_PORT);
         let health = HealthConfig::default();

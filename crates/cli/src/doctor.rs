@@ -35,13 +35,13 @@ use self::finding::{Finding, Verdict};
 use self::host::Host;
 use self::subject::Subject;
 use self::window::{Place, Window};
-use crate::args::up::UpOptions;
+use crate::config::layers::Layers;
 use crate::failure::Failure;
 use crate::print::{self, Format};
 
 /// Looks and prints; a failed check is a failure without a word more.
-pub(crate) fn run(options: UpOptions, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
-    let findings = look(options)?;
+pub(crate) fn run(layers: &Layers, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
+    let findings = look(layers)?;
     print::doctor::write(out, format, &findings).map_err(|error| Failure::output(&error))?;
     if findings.iter().any(|finding| finding.verdict == Verdict::Fail) {
         return Err(Failure::printed());
@@ -50,14 +50,14 @@ pub(crate) fn run(options: UpOptions, format: Format, out: &mut dyn Write) -> Re
 }
 
 /// Everything that there is to find, in the order of the checks.
-fn look(options: UpOptions) -> Result<Vec<Finding>, Failure> {
+fn look(layers: &Layers) -> Result<Vec<Finding>, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::failed("doctor", error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(&error))?;
     let netlink = runtime.block_on(async { Netlink::open() }).map_err(|error| failed(&error))?;
 
-    let (completed, gate) = gate::ask(options.clone(), &runtime);
-    let mut subject = Subject::of(&options, completed)?;
+    let (completed, gate) = gate::ask(layers.options(), &runtime);
+    let mut subject = Subject::of(layers, completed)?;
     let host = runtime.block_on(Host::look(&netlink)).map_err(|error| failed(&error))?;
     subject.take_from_device(&host);
 

@@ -29,6 +29,8 @@ use crate::args::InitArgs;
 use crate::args::environment;
 use crate::args::up::UpOptions;
 use crate::config::UpConfig;
+use crate::config::layers::Layers;
+use crate::config::values::NotAllowed;
 use crate::control::client::Client;
 use crate::control::runtime_dir::{self, RuntimeDir};
 use crate::failure::Failure;
@@ -107,14 +109,22 @@ fn leave_stderr() {
     let _ = null.map(|null| rustix::stdio::dup2_stderr(null.as_fd()));
 }
 
-/// What the script's arguments and the environment ask for; the arguments win.
-fn config(arguments: &[String]) -> Result<UpConfig, Failure> {
+/// What the script's arguments, the environment and the file that it names ask for; the arguments win.
+pub(crate) fn config(arguments: &[String]) -> Result<UpConfig, Failure> {
     let init = InitArguments::parse(arguments)
         .map_err(|error| Failure::usage("init", &error).with_hint(error.hint()))?;
+    let layers =
+        Layers::under(options(&init).map_err(|(what, why)| Failure::usage(format!("init: {what}"), why))?)?;
+    UpConfig::new(layers.options())
+        .map_err(|error| layers.failure(&error, |option| format!("init: {}", argument(option))))
+}
+
+/// The options of `up` that the script's arguments are; an error names the argument and its value.
+pub(crate) fn options(init: &InitArguments) -> Result<UpOptions, (String, NotAllowed)> {
     let name = |argument: &'static str, text: &str| {
-        text.parse().map_err(|error| Failure::usage(format!("init: {argument} {text:?}"), error))
+        text.parse().map_err(|error| (format!("{argument} {text:?}"), error))
     };
-    let options = UpOptions {
+    Ok(UpOptions {
         underlay: Some(name("PHY_IF", &init.underlay)?),
         local: Some(init.local.to_canonical()),
         dev: Some(name("VXLAN_IF", &init.device)?),
@@ -122,13 +132,11 @@ fn config(arguments: &[String]) -> Result<UpConfig, Failure> {
         vni: Some(init.vni),
         peer: init.peers.iter().map(|peer| peer.to_canonical().into()).collect(),
         ..UpOptions::default()
-    };
-    UpConfig::new(options.over(environment::from_environment()?))
-        .map_err(|error| Failure::config(&error, |option| format!("init: {}", argument(option))))
+    })
 }
 
 /// What the script calls the argument behind an option of `up`; the others came from the environment.
-fn argument(option: &str) -> String {
+pub(crate) fn argument(option: &str) -> String {
     match option {
         "underlay" => "PHY_IF".to_owned(),
         "local" => "PHY_ADDR".to_owned(),

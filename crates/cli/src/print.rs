@@ -2,6 +2,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod fdb;
+pub(crate) mod gate;
 pub(crate) mod peers;
 pub(crate) mod show;
 mod style;

@@ -13,6 +13,7 @@ mod hook;
 pub(crate) mod owner;
 pub(crate) mod plan;
 mod serve;
+mod service;
 mod tunnel;
 
 use std::convert::Infallible;
@@ -32,7 +33,7 @@ use vxgate_netlink::Netlink;
 use crate::config::UpConfig;
 use crate::config::values::SourcePort;
 use crate::control::runtime_dir::RuntimeDir;
-use crate::control::server::{Limits, Listener};
+use crate::control::server::{Handler as _, Limits, Listener};
 use crate::failure::Failure;
 use error::UpError;
 use gate::follow::Follower;
@@ -41,6 +42,7 @@ use health::Watch;
 use hook::Hook;
 use plan::Plan;
 use serve::{About, Tenant};
+use service::Service;
 use tunnel::Tunnel;
 
 /// Runs the tunnel until it is told to end; calls `is_up` when it is up and before anybody can ask it.
@@ -48,7 +50,7 @@ use tunnel::Tunnel;
 /// # Errors
 /// It did not come up, or it ended by itself. Nothing is left of it in either case.
 pub(crate) fn run(config: UpConfig, is_up: impl FnOnce()) -> Result<(), Failure> {
-    daemon(async || Ok((config, None)), is_up)
+    daemon(async |_: &Service| Ok((config, None)), is_up)
 }
 
 /// As [`run`], with what the API says of a VPG.
@@ -56,7 +58,8 @@ pub(crate) fn run(config: UpConfig, is_up: impl FnOnce()) -> Result<(), Failure>
 /// # Errors
 /// As those of [`run`], and those of the set-up.
 pub(crate) fn run_vpg(request: Request, is_up: impl FnOnce()) -> Result<(), Failure> {
-    let prepare = async || {
+    let prepare = async |service: &Service| {
+        service.asking();
         let (config, follower) = request.prepare().await?;
         Ok((config, Some(follower)))
     };
@@ -100,7 +103,7 @@ pub(crate) fn rehearse_config(config: &UpConfig, out: &mut dyn Write) -> Result<
 
 /// Runs the tunnel that `prepare` finds until it is told to end, which may be while it is being found.
 fn daemon(
-    prepare: impl AsyncFnOnce() -> Result<(UpConfig, Option<Follower>), Failure>,
+    prepare: impl AsyncFnOnce(&Service) -> Result<(UpConfig, Option<Follower>), Failure>,
     is_up: impl FnOnce(),
 ) -> Result<(), Failure> {
     log_to_stderr();
@@ -110,22 +113,28 @@ fn daemon(
     // Before there is anything to undo, so that no signal finds something left.
     let signals = runtime.block_on(async { Signals::listen() });
     let mut signals = signals.map_err(|error| Failure::failed(what, chain(&UpError::Start(error))))?;
+    let service = Service::from_environment();
     let prepared = runtime.block_on(async {
         tokio::select! {
             signal = signals.first() => {
                 tracing::info!(reason = signal, "ending before the tunnel is up");
                 Ok(None)
             }
-            prepared = prepare() => prepared.map(Some),
+            prepared = prepare(&service) => prepared.map(Some),
         }
     });
+    let prepared = prepared.inspect_err(|failure| service.failed(&failure.to_string()));
     let Some((config, follower)) = prepared? else { return Ok(()) };
     let what = format!("tunnel {}", config.dev);
     // The lock comes next: what follows would otherwise be in the way of a tunnel that runs.
     let listener = Listener::bind(&RuntimeDir::from_environment(), &config.dev)
         .map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
-    let ended = runtime.block_on(tunnel(&config, follower, signals, &listener, is_up));
-    ended.map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))
+    let ended = runtime.block_on(tunnel(&config, follower, signals, &listener, &service, is_up));
+    ended.map_err(|error| {
+        let why = chain(&error);
+        service.failed(&why);
+        Failure::failed(&what, why).with_hint(error.hint())
+    })
 }
 
 /// The signals that end a tunnel.
@@ -176,9 +185,14 @@ async fn tunnel(
     mut follower: Option<Follower>,
     mut signals: Signals,
     listener: &Listener,
+    service: &Service,
     is_up: impl FnOnce(),
 ) -> Result<(), UpError> {
     let started = now();
+    if let Some(program) = &config.on_event {
+        Hook::check(program)
+            .map_err(|source| UpError::NoProgram { program: program.display().to_string(), source })?;
+    }
     let netlink = Netlink::open()?;
     let plan = Plan::make(&netlink, config).await?;
     for notice in config.notices.iter().chain(&plan.notices) {
@@ -224,8 +238,10 @@ async fn tunnel(
     let reports = health::listen(tunnel.errors, tunnel.forwarder.control(), Arc::clone(&tenant.reports));
     let reports = reports.map_err(UpError::Start)?;
     is_up();
+    service.ready();
 
     let reason = tokio::select! {
+        never = service.pulse(async || tenant.peer_list().await) => match never {},
         signal = signals.first() => signal,
         () = tenant.down.notified() => "vxgate down",
         ended = listener.serve(Arc::clone(&tenant), Limits::default()) => {
@@ -237,6 +253,7 @@ async fn tunnel(
         never = follow(follower.as_mut(), &tenant) => match never {},
     };
     tracing::info!(dev = tunnel.dev, reason, "ending");
+    service.stopping();
     drop(reports);
     match tunnel.forwarder.stop() {
         // A TAP whose device is gone (drivers/net/tun.c).

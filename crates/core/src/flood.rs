@@ -33,13 +33,15 @@ pub struct FloodLists {
 }
 
 impl FloodLists {
-    /// The remotes that get a copy of what has no entry: those of the all-zero entry.
+    /// The remotes that get a copy of what has no entry: those of the all-zero entry that are not down, or all of them where none is
+    /// left.
     #[must_use]
     pub fn unknown(&self) -> &[FloodTarget] {
         &self.unknown
     }
 
-    /// The remotes that get a copy of a frame to this group: those of its own entry, else of the all-zero entry.
+    /// The remotes that get a copy of a frame to this group: those of its own entry, else of the all-zero entry; not those that are
+    /// down, unless none is left.
     #[must_use]
     pub fn group(&self, group: MacAddr) -> &[FloodTarget] {
         if self.groups.is_empty() {

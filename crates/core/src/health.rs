@@ -20,7 +20,8 @@
 //! to whoever is left, and our own addresses are announced there. It stays a known remote: what comes from it is delivered, but
 //! nothing is learned from it until it is back.
 //!
-//! Never to nobody: when nobody would be left, all are sent to, and the first one that answers is up at once.
+//! Never to nobody: when nobody would be left, all are sent to, and the first one that answers is up at once. Who has never answered
+//! nor sent anything, although asked, is nobody that could be left.
 //!
 //! What runs here runs in the thread that owns the segment. Frames pay for two octets compared.
 
@@ -123,11 +124,12 @@ impl Health {
         self.deadline = due.filter(|_| self.config.is_some());
     }
 
-    /// Whether another peer than this one is sent to in its own right. One without a session always is.
-    fn serves_another(&self, peers: &Peers, but: Option<IpAddr>) -> bool {
+    /// Whether another peer than this one is left to send to. One without a session, a group, always is.
+    fn is_another_left(&self, peers: &Peers, but: Option<IpAddr>) -> bool {
         peers.iter().any(|(_, known)| {
             let addr = known.remote.addr;
-            known.peer && Some(addr) != but && self.sessions.get(&addr).is_none_or(Session::serves)
+            let may_live = |session: &Session| session.may_live(peers.last_heard(addr));
+            known.peer && Some(addr) != but && self.sessions.get(&addr).is_none_or(may_live)
         })
     }
 }
@@ -218,7 +220,7 @@ impl Segment {
         let Some(config) = self.health.config else { return };
         let outer = outer.to_canonical();
         let (heard, others) =
-            (self.peers.last_heard(outer), self.health.serves_another(&self.peers, Some(outer)));
+            (self.peers.last_heard(outer), self.health.is_another_left(&self.peers, Some(outer)));
         let Some(session) = self.health.sessions.get_mut(&outer) else { return };
         self.counters.health().hints.add(1);
         let change = session.handle_hint(now, heard, &config, others);
@@ -313,7 +315,7 @@ impl Segment {
     fn settle(&mut self, changes: &[(IpAddr, Change)], now: Timestamp) {
         let was_all_silent = self.health.is_all_silent;
         let is_all_silent =
-            !self.health.sessions.is_empty() && !self.health.serves_another(&self.peers, None);
+            !self.health.sessions.is_empty() && !self.health.is_another_left(&self.peers, None);
         self.health.is_all_silent = is_all_silent;
         self.health.is_unsettled = false;
         let mut leaving = Vec::new();
@@ -344,7 +346,8 @@ impl Segment {
             self.flush_table(&FlushFilter { dst: Some(outer), ..FlushFilter::DYNAMIC });
         }
         self.note_entries();
-        if is_all_silent && !was_all_silent {
+        let is_any_down = self.health.sessions.values().any(|session| !session.serves());
+        if is_all_silent && !was_all_silent && is_any_down {
             self.tell(Event::AllPeersSilent);
         }
         if !is_all_silent && (is_one_left || was_all_silent) {

@@ -1,5 +1,5 @@
-//! Decides where each frame goes: the forwarding database, the flood list, the accept list.
-//! Never reads a clock, a socket or a payload.
+//! Decides where each frame goes: the forwarding database, the flood list, the accept list, the health of the peers.
+//! Never reads a clock or a socket, nor a payload other than ARP and neighbour discovery.
 #![cfg_attr(not(loom), no_std)]
 #![forbid(unsafe_code)]
 // What can panic on bad input does not compile.

@@ -2,8 +2,8 @@
 //! Never opens a tunnel, and asks nobody but the API.
 //!
 //! A VPG (virtual private gateway) has two Gate peers; a customer's host registers as a third. [`api`] asks for them,
-//! [`peers`] reads what `soracom vpg list-gate-peers` prints, [`init`] what `/etc/rc.local` hands to `init_vxlan.sh`, and the
-//! constants here are what all take for granted.
+//! [`peers`] reads what `soracom vpg list-gate-peers` prints, [`setup`] what a tunnel needs of that, [`init`] what
+//! `/etc/rc.local` hands to `init_vxlan.sh`, [`script`] finds that line, and the constants here are what all take for granted.
 #![forbid(unsafe_code)]
 
 use std::net::Ipv4Addr;
@@ -15,6 +15,7 @@ pub mod api;
 pub mod init;
 pub mod netmask;
 pub mod peers;
+pub mod script;
 pub mod setup;
 
 pub use init::{InitArguments, InitError};

@@ -44,8 +44,8 @@ pub struct PingReport {
     pub damaged: usize,
     /// Time from request to answer, in the order in which the answers came.
     pub rtts: Vec<Duration>,
-    /// Each request in the order of sending: how long after the first it was sent, and whether it was answered.
-    pub echoes: Vec<(Duration, bool)>,
+    /// When answers came, the first to each request, in the order in which they came: how long after the first request was sent.
+    pub arrivals: Vec<Duration>,
     /// Why this host's kernel refused to send (errno(3)); such a request counts as sent.
     pub refusals: Vec<i32>,
 }
@@ -114,10 +114,6 @@ impl Ping {
             let last = sequence + 1 == self.count;
             next = if last { now() + self.timeout } else { next + self.interval };
             self.collect(&socket, ident, &mut pending, &mut report, next, last)?;
-        }
-        if let Some(first) = pending.first().map(|request| request.sent_at) {
-            report.echoes =
-                pending.iter().map(|request| (request.sent_at - first, request.answered)).collect();
         }
         Ok(report)
     }
@@ -214,6 +210,7 @@ impl Ping {
             return;
         }
         let sequence = field(6);
+        let first_sent_at = pending.first().map(|first| first.sent_at);
         let Some(request) = pending.get_mut(usize::from(sequence)) else { return };
         let mut data = vec![0; self.size];
         fill(sequence.into(), &mut data);
@@ -224,7 +221,9 @@ impl Ping {
         } else {
             request.answered = true;
             report.received += 1;
-            report.rtts.push(now().saturating_duration_since(request.sent_at));
+            let arrived = now();
+            report.rtts.push(arrived.saturating_duration_since(request.sent_at));
+            report.arrivals.extend(first_sent_at.map(|first| arrived.saturating_duration_since(first)));
         }
     }
 }

@@ -153,6 +153,17 @@ fn with_both_peers_silent_all_are_sent_to_and_the_first_that_returns_serves_with
         assert!(eventually(PATIENCE, || states(&ground.show()) == ["down", "down"]), "{}", daemon.log());
         assert!(daemon.log().contains("no peer answers: frames go to all of them"), "{}", daemon.log());
 
+        let (busy, start) = (busy_ticks(&daemon), now());
+        assert!(
+            !eventually(Duration::from_secs(1), || states(&ground.show()) != ["down", "down"]),
+            "{}",
+            daemon.log()
+        );
+        let busy = busy_ticks(&daemon) - busy;
+        // A tick is a hundredth of a second; `show` costs some, too.
+        println!("{busy} ticks in {:?} with both peers silent", start.elapsed());
+        assert!(busy < 50, "it spins: {busy} ticks in {:?}", start.elapsed());
+
         ground.end_silence(0);
         let start = now();
         let ping =
@@ -177,6 +188,110 @@ fn with_both_peers_silent_all_are_sent_to_and_the_first_that_returns_serves_with
         }
         daemon.stop();
     });
+}
+
+#[test]
+fn a_peer_is_probed_as_it_was_given_and_by_whichever_worker() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::with_gate();
+        let v6 = "--peer 100.64.158.4=fd00:10::4 --address fd00:10::171/64";
+        for options in
+            [v6, &format!("{v6} --workers 3"), &format!("{v6} --threads 1"), &format!("{v6} --threads auto")]
+        {
+            let daemon = ground.up(&format!("up {options}"));
+            assert!(eventually(PATIENCE, || states(&ground.show()) == ["up"]), "{options}: {}", daemon.log());
+            daemon.stop();
+        }
+
+        // Added later, and judged by what it says of itself from then on; taken away, and not asked any more.
+        let daemon = ground.up("up --local 172.21.0.100 --address 10.225.194.171/9");
+        for line in
+            ["peer add 100.64.158.4 inner 10.192.158.4", "peer del 100.64.158.4", "peer add 100.64.158.4"]
+        {
+            let done = ground.vxgate(line);
+            assert_eq!(done.code, Some(0), "{line}: {}", done.stderr);
+            if line.contains("inner") {
+                assert!(eventually(PATIENCE, || states(&ground.show()) == ["up"]), "{}", daemon.log());
+            }
+        }
+        let probes = |shown: &Value| shown["health"]["probes"].as_u64();
+        let before = ground.show();
+        assert!(probes(&before) > Some(0) && before["peers"][0]["inner"].is_null(), "{before}");
+        assert!(!eventually(Duration::from_millis(500), || probes(&ground.show()) != probes(&before)));
+        daemon.stop();
+
+        let daemon = ground.up("up --health off --address 10.225.194.171/9 --peer 100.64.158.4=10.192.158.4");
+        assert!(ground.answers());
+        let shown = ground.show();
+        assert_eq!((&shown["health"], &shown["own"]["tx_frames"]), (&Value::Null, &0.into()), "{shown}");
+        assert_eq!(states(&shown), ["unknown"], "nobody asks it");
+        daemon.stop();
+    });
+}
+
+#[test]
+fn a_peer_without_an_inner_address_is_down_when_the_network_says_so_and_up_when_it_speaks() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = TwoGates::lay();
+        (0..2).for_each(|gate| ground.open(gate, YOU));
+        let up =
+            "up --local 172.21.0.100 --address 10.225.194.171/9 --peer 100.64.158.4 --peer 100.64.158.132";
+        let daemon = Daemon::start(ground::command(&ground.you, VXGATE, up));
+        let ping = |inner: &str| {
+            let ping =
+                Ping { count: 1, timeout: Duration::from_millis(100), ..Ping::new(inner.parse().unwrap()) };
+            ground.you.run(|| ping.run()).unwrap().all_answered()
+        };
+        for (_, inner) in PEERS {
+            assert!(eventually(PATIENCE, || ping(inner)), "{inner}: {}", daemon.log());
+        }
+        // It was heard, which is all that is known of it.
+        assert_eq!(states(&ground.show()), ["up", "up"]);
+
+        // Its host answers what comes for it with ICMP: port unreachable.
+        let device = async |netlink: &vxgate_netlink::Netlink| {
+            netlink.link_delete(&netlink.link_by_name("vxlan0").await?).await
+        };
+        ground.gates[0].netlink(async |netlink| device(netlink).await).unwrap();
+        let down = eventually(PATIENCE, || {
+            ping(GATE_INNER);
+            states(&ground.show())[0] == "down"
+        });
+        assert!(down, "{}: {}", ground.show(), daemon.log());
+        assert!(ground.show()["reports"]["unreachable"].as_u64() >= Some(3), "{}", ground.show());
+        assert!(daemon.log().contains("the network reports that it cannot be reached"), "{}", daemon.log());
+
+        ground.open(0, YOU);
+        let back = eventually(PATIENCE, || {
+            ground.gates[0].ping("10.225.194.171");
+            states(&ground.show())[0] != "down"
+        });
+        assert!(back, "{}", daemon.log());
+        daemon.stop();
+
+        let line = format!("{up} --on-event /nonexistent/program");
+        let refused = Ended::of(ground::command(&ground.you, VXGATE, &line));
+        assert_eq!(refused.code, Some(1));
+        assert!(
+            refused.stderr.contains("--on-event /nonexistent/program: it cannot be run: ")
+                && refused.stderr.contains("\nhint: give the path of a program"),
+            "{}",
+            refused.stderr
+        );
+    });
+}
+
+/// Processor time that a process has taken, in ticks of the clock: utime and stime of proc_pid_stat(5).
+fn busy_ticks(daemon: &Daemon) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
 
 /// A program for `--on-event` that writes what it is told into a file, a line for each event.
@@ -338,7 +453,7 @@ fn full_load_is_no_death() {
         let daemon = ground.up("");
         assert!(eventually(PATIENCE, || states(&ground.show()) == ["up", "up"]), "{}", daemon.log());
         let (start, inner) = (now(), GATE_INNER.parse().unwrap());
-        let mut octets = 0;
+        let mut octets = 0_u64;
         while start.elapsed() < watched() {
             let transfer =
                 tcp::transfer(&ground.you, &ground.gates[0], inner, 64 << 20, Duration::from_secs(60));
@@ -433,6 +548,14 @@ fn forged_answers_and_forged_errors_are_ignored_and_counted() {
             assert!(eventually(PATIENCE, || refused(why) > 0), "{why}: {}", ground.show()["health"]);
         }
         drop(forging);
+        // The second one's own answer, time and again: one is asked for now and then, the others are not.
+        let unasked = eventually(PATIENCE, || {
+            for _ in 0..20 {
+                peers[1].send_to(&arp(2, macs[1], inner[1], mac, own), to).unwrap();
+            }
+            refused("unasked") > 0
+        });
+        assert!(unasked, "{}", ground.show()["health"]);
         assert!(
             !eventually(Duration::from_secs(1), || states(&ground.show()) != ["down", "up"]),
             "{}",

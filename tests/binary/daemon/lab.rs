@@ -66,6 +66,7 @@ fn every_step_holds_within_15_seconds_and_nothing_is_left() {
                 "ARP",
                 "5 of 5 answered, 0 % lost",
                 "Hello from the device",
+                "peer away",
                 "fdb show",
                 "Try next",
             ] {

@@ -11,6 +11,8 @@
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod boot;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod doctor;
@@ -38,6 +40,10 @@ mod lab;
 mod mtu;
 #[cfg(test)]
 mod refused;
+#[cfg(test)]
+mod service;
+#[cfg(test)]
+mod systemd;
 #[cfg(test)]
 mod threads;
 #[cfg(test)]

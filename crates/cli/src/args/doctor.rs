@@ -14,10 +14,12 @@ each peer a few datagrams that no VTEP takes and some pings, and asks the tunnel
 second.
 
 Each line is ok, a note, a warning (warn) or a failure (FAIL), and what to do next where there is something to do. The exit status is 1 \
-where a check fails. The options come from the environment, too, as with `up`.
+where a check fails. The options come from the environment and a file, too, as with `up`.
 
 Examples:
   vxgate doctor --peer 100.64.158.4 --peer 100.64.158.132 --address 10.225.194.171/9
+  vxgate doctor --config /etc/vxgate/vxlan0.toml
+  vxgate doctor --vpg-id 11111111-2222-4333-8444-555555555555
   vxgate doctor --dev vxlan0
   vxgate doctor -j | jq '.[] | select(.verdict == \"fail\")'";
 

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 
 /// The options and their variables; lists are in the plural where their option names one of many.
 pub(crate) const VARIABLES: &[(&str, &str)] = &[
+    ("config", "VXGATE_CONFIG"),
     ("dev", "VXGATE_DEV"),
     ("vni", "VXGATE_VNI"),
     ("local", "VXGATE_LOCAL"),
@@ -72,21 +73,36 @@ pub(crate) fn from_environment() -> Result<UpOptions, Failure> {
     from_lookup(|variable| env::var_os(variable))
 }
 
+/// The value of one variable, without white space around it; `None` where nothing is left.
+pub(crate) fn value(
+    variable: &str,
+    lookup: impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<String>, Failure> {
+    let Some(value) = lookup(variable) else { return Ok(None) };
+    let text = text_of(variable, value)?;
+    Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
+}
+
+/// A variable's text, from its file where it names one.
+fn text_of(variable: &str, value: OsString) -> Result<String, Failure> {
+    let value = value.into_string().map_err(|_| Failure::usage(variable, "the value is not UTF-8"))?;
+    match value.strip_prefix("file:") {
+        Some(path) => read_file(path)
+            .map_err(|error| Failure::usage(variable, format!("cannot read {path:?}: {error}"))),
+        None => Ok(value),
+    }
+}
+
 /// The layer of options that these variables say.
 fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Result<UpOptions, Failure> {
     let mut options = UpOptions::default();
     for &(option, variable) in VARIABLES {
         let Some(value) = lookup(variable) else { continue };
-        let value = value.into_string().map_err(|_| Failure::usage(variable, "the value is not UTF-8"))?;
+        let text = text_of(variable, value)?;
         // Kubernetes sets VXGATE_PORT to a URL in every pod beside a service that is called vxgate.
-        if option == "port" && value.contains("://") {
+        if option == "port" && text.contains("://") {
             continue;
         }
-        let text = match value.strip_prefix("file:") {
-            Some(path) => read_file(path)
-                .map_err(|error| Failure::usage(variable, format!("cannot read {path:?}: {error}")))?,
-            None => value,
-        };
         let values: Vec<&str> = if LISTS.contains(&option) {
             text.split([',', ' ', '\t', '\r', '\n']).filter(|value| !value.is_empty()).collect()
         } else {

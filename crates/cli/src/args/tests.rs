@@ -157,7 +157,7 @@ fn each_wrong_argument_is_named_with_what_is_allowed() {
     for (line, message) in [
         (
             "vxgate fly",
-            "vxgate: \"fly\": allowed are up, down, init, show, fdb, peer, doctor, lab, bench, completions, man",
+            "vxgate: \"fly\": allowed are up, down, init, migrate, show, fdb, peer, gate, doctor, lab, bench, completions, man",
         ),
         ("vxgate fdb fly", "vxgate: fdb: \"fly\": allowed are show, add, append, replace, del, flush"),
         ("vxgate --fly", "vxgate: \"--fly\": no such argument"),
@@ -187,7 +187,7 @@ fn each_wrong_argument_is_named_with_what_is_allowed() {
 proptest! {
     #[test]
     fn any_arguments_parse_or_say_why(
-        verb in prop::sample::select(vec!["up", "down", "init", "show", "fdb", "peer", "lab", "bench", "man", "completions"]),
+        verb in prop::sample::select(vec!["up", "down", "init", "migrate", "show", "fdb", "peer", "lab", "bench", "man", "completions"]),
         arguments: Vec<Vec<u8>>,
     ) {
         use std::os::unix::ffi::OsStringExt as _;

@@ -15,12 +15,19 @@ use crate::config::values::{
     self, BusyPoll, CpuList, DeviceName, Df, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl,
 };
 
-/// One layer of options: what the command line, the environment or the init script's arguments say.
+/// One layer of options: what the command line, the environment, a file or the init script's arguments say.
 ///
 /// `None` and an empty list mean that this layer says nothing; [`UpOptions::over`] lays one on another.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Tunnel")]
 pub(crate) struct UpOptions {
+    /// File to take options from that neither the command line nor the environment sets
+    ///
+    /// TOML, each key an option's name without its dashes: peer = ["100.64.158.4", "100.64.158.132"]. Secrets do not belong in it.
+    /// `vxgate migrate` writes one from an init_vxlan.sh line.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
     /// Name of the device to make [default: vxlan0]
     ///
     /// 1 to 15 octets without '/', ':', '%' and white space.
@@ -214,6 +221,7 @@ impl UpOptions {
             if upper.is_empty() { lower } else { upper }
         }
         UpOptions {
+            config: self.config.or(lower.config),
             dev: self.dev.or(lower.dev),
             vni: self.vni.or(lower.vni),
             local: self.local.or(lower.local),

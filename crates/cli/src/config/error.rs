@@ -65,8 +65,8 @@ pub(crate) enum ConfigError {
     RouteTwice { network: IpNet },
     #[error("a tunnel sets itself up from one source, and --gate-peers is one already")]
     TwoGates,
-    #[error("it is about the API, which only --vpg-id asks")]
-    NeedsVpg { option: &'static str },
+    #[error("the Gate is opened by the API, which only --vpg-id asks")]
+    OpensNoGate,
 }
 
 fn scope(ip: IpAddr) -> &'static str {
@@ -95,7 +95,7 @@ impl ConfigError {
             Self::RouteTwice { .. } => "route",
             Self::RetryAboveInterval { .. } => "probe-retry",
             Self::TwoGates => "vpg-id",
-            Self::NeedsVpg { option } => option,
+            Self::OpensNoGate => "open-gate",
             Self::FewerPortsThanWorkers { .. } => "workers",
             Self::MixedFamilies { option, .. } | Self::HostBits { option, .. } => option,
         }
@@ -122,7 +122,7 @@ impl ConfigError {
                 Some(format!("write --probe-retry {}, or less", interval.as_millis()))
             }
             Self::TwoGates => Some("leave one of the two out".to_owned()),
-            Self::NeedsVpg { .. } => Some("add --vpg-id ID, which `soracom vpg list` shows".to_owned()),
+            Self::OpensNoGate => Some("add --vpg-id ID, which `soracom vpg list` shows".to_owned()),
             Self::GroupHasInner { peer, .. } => Some(format!("write --peer {peer}")),
             Self::UnderlayIsDevice { .. }
             | Self::InnerUnusable { .. }

@@ -138,8 +138,7 @@ fn each_rule_names_the_option_and_says_why() {
         ("--probe-interval 30", "probe-retry", "40 ms are longer than --probe-interval, which is 30 ms"),
         ("--workers 3 --source-port hash:50000-50001", "workers", "the range has 2"),
         ("--gate-peers - --vpg-id 1", "vpg-id", "sets itself up from one source"),
-        ("--open-gate", "open-gate", "which only --vpg-id asks"),
-        ("--gate-peers - --coverage g", "coverage", "which only --vpg-id asks"),
+        ("--open-gate --coverage g", "open-gate", "which only --vpg-id asks"),
     ] {
         let error = refusal(line);
         assert_eq!(error.option(), option, "{line}");

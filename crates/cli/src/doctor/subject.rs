@@ -7,6 +7,7 @@ use vxgate_codec::Vni;
 
 use super::host::Host;
 use crate::args::up::UpOptions;
+use crate::config::layers::Layers;
 use crate::config::values::{Mtu, PeerSpec};
 use crate::config::{Family, UpConfig};
 use crate::control::client::{Client, ClientError};
@@ -49,10 +50,11 @@ impl Running {
 }
 
 impl Subject {
-    /// The tunnel of these options, or without options the only one that runs. `completed` are the same with the Gate's word put in.
-    pub(crate) fn of(options: &UpOptions, mut completed: UpOptions) -> Result<Subject, Failure> {
+    /// The tunnel of the options, or without options the only one that runs. `completed` are the same with the Gate's word put in.
+    pub(crate) fn of(layers: &Layers, mut completed: UpOptions) -> Result<Subject, Failure> {
+        let options = layers.options();
         let dir = RuntimeDir::from_environment();
-        if *options == UpOptions::default() {
+        if options == UpOptions::default() {
             match Client::connect_only(&dir) {
                 Ok(client) => completed.dev = Some(client.dev().clone()),
                 Err(error @ ClientError::Several { .. }) => return Err(Failure::client("doctor", &error)),
@@ -61,7 +63,7 @@ impl Subject {
             }
         }
         let config = UpConfig::new(completed)
-            .map_err(|error| Failure::config(&error, |option| format!("doctor: --{option}")))?;
+            .map_err(|error| layers.failure(&error, |option| format!("doctor: --{option}")))?;
         let connected = Client::connect(&dir, &config.dev);
         let (running, silence) = match connected.and_then(ask) {
             Ok(running) => (Some(running), None),
@@ -70,7 +72,7 @@ impl Subject {
         };
         let opens_gate = options.gate.open_gate == Some(true);
         let mut subject = Subject { config, running, silence, differences: Vec::new(), opens_gate };
-        subject.take_from_daemon(options);
+        subject.take_from_daemon(&options);
         Ok(subject)
     }
 

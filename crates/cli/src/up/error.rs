@@ -49,6 +49,9 @@ pub(crate) enum UpError {
     /// `--affinity` names a processor that no thread of this process can run on.
     #[error("--affinity {processor}: no thread can run on that processor")]
     NoProcessor { processor: usize, here: Option<String>, source: io::Error },
+    /// The program that `--on-event` names cannot be run.
+    #[error("--on-event {program}: it cannot be run")]
+    NoProgram { program: String, source: io::Error },
     /// The TAP device cannot be made.
     #[error(transparent)]
     Tap(#[from] TapError),
@@ -113,6 +116,9 @@ impl UpError {
                 format!("take that one away first (ip route del {network}), or leave --route {network} out")
             }
             UpError::NoProcessor { here: Some(here), .. } => format!("this process may run on {here}"),
+            UpError::NoProgram { .. } => {
+                "give the path of a program that may be run; it gets no arguments, and is told by its environment".to_owned()
+            }
             UpError::NoQueues { .. } => "leave --workers out: one worker does with a plain device".to_owned(),
             UpError::UnderlayTooSmall { .. } => "raise the MTU of the underlay's device".to_owned(),
             UpError::PortTaken { .. } => {

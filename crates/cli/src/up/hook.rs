@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 use tokio::sync::mpsc;
@@ -39,6 +41,26 @@ pub(super) struct Hook {
 }
 
 impl Hook {
+    /// Looks whether there is a program of that name that may be run, so that nobody finds out when a peer dies.
+    pub(super) fn check(program: &Path) -> io::Result<()> {
+        let places: Vec<PathBuf> = if program.components().count() > 1 {
+            vec![program.to_owned()]
+        } else {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).map(|dir| dir.join(program)).collect()
+        };
+        let mut outcome = Err(io::ErrorKind::NotFound.into());
+        for place in places {
+            match access(&place, Access::EXEC_OK) {
+                Ok(()) if place.is_dir() => outcome = Err(io::ErrorKind::IsADirectory.into()),
+                Ok(()) => return Ok(()),
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(error) => outcome = Err(error.into()),
+            }
+        }
+        outcome
+    }
+
     /// Makes it ready; it runs in tasks of the current runtime, and is killed with it.
     pub(super) fn new(program: PathBuf) -> Hook {
         let (events, mut queue) = mpsc::channel::<Told>(WAITING);
@@ -138,6 +160,19 @@ mod tests {
         // The shell that runs the script adds the last three.
         let known = ["VXGATE_EVENT", "VXGATE_PEER", "PATH", "HOME", "LANG", "PWD", "SHLVL", "_", "OLDPWD"];
         assert!(names.iter().all(|name| known.contains(name)), "{environment}");
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_run_is_found_out_at_once() {
+        let check = |program: &str| Hook::check(Path::new(program)).map_err(|error| error.kind());
+        assert_eq!((check("/bin/sh"), check("sh")), (Ok(()), Ok(())));
+        assert_eq!(check("/nonexistent/program"), Err(io::ErrorKind::NotFound));
+        assert_eq!(check("no-program-has-this-name"), Err(io::ErrorKind::NotFound));
+        assert_eq!(check("/etc/hostname/x"), Err(io::ErrorKind::NotFound));
+        assert_eq!(check("/tmp"), Err(io::ErrorKind::IsADirectory));
+        let plain = Script::new("plain", "");
+        fs::set_permissions(&plain.0, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(Hook::check(&plain.0).map_err(|error| error.kind()), Err(io::ErrorKind::PermissionDenied));
     }
 
     #[test]

@@ -212,7 +212,9 @@ impl Handler for Tenant {
         };
         match self.ask(add).await? {
             Ok(()) => Ok(()),
-            Err(ControlError::Exists) => Err(Refusal::new(format!("{ip} is a peer already"))),
+            Err(ControlError::Exists) => Err(Refusal::new(format!("{ip} is a peer already")).with_hint(
+                format!("to give it another inner address, take it away first: vxgate peer del {ip}"),
+            )),
             Err(error) => Err(refusal(error)),
         }
     }

@@ -57,7 +57,11 @@ impl Tunnel {
         let mut segment = Segment::new(segment_config(config));
         for &PeerSpec { outer, inner } in &config.peers {
             let added = segment.peer_add(Remote::new(outer), Timestamp::default());
-            let added = added.and_then(|_| segment.peer_set_inner(outer, inner));
+            let added = added.and_then(|_| match inner {
+                Some(_) => segment.peer_set_inner(outer, inner),
+                // A multicast group never has one.
+                None => Ok(()),
+            });
             added.map_err(|source| UpError::Peer { peer: outer, source })?;
         }
         segment.set_own_addresses(config.addresses.iter().map(IpNet::addr).collect());

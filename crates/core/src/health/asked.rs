@@ -1,7 +1,9 @@
 //! Probes that may still be answered.
 //!
 //! Neither ARP nor neighbour discovery numbers its questions, so that an answer does not say which one it is to. While several
-//! are open, an answer counts for one of them, and its time is not taken for a round trip (Karn's rule, RFC 6298 section 3).
+//! are open, an answer counts for one of them, and its time is not taken for a round trip (Karn's rule, RFC 6298 section 3). Should
+//! it be taken for the wrong one, later ones are, too, where the path takes longer than the pause between two probes; so now and
+//! then a probe is sent alone, [`CLEAR`] of any other.
 
 use core::time::Duration;
 
@@ -13,7 +15,7 @@ const LINES: usize = 16;
 /// How long a probe can be answered: longer than any path takes.
 const OPEN: Duration = Duration::from_secs(2);
 /// An answer comes from the last probe for certain when no other one was sent in this time before it.
-const CLEAR: Duration = Duration::from_millis(500);
+pub(crate) const CLEAR: Duration = Duration::from_millis(500);
 
 /// When the probes were sent that may still be answered, oldest first.
 #[derive(Clone, Debug)]
@@ -45,13 +47,10 @@ impl Asked {
         let expired = self.open().iter().take_while(|sent| now.saturating_since(**sent) > OPEN).count();
         self.forget(expired);
         let (last, before) = self.open().split_last()?;
-        let is_recent = |sent: Timestamp| now.saturating_since(sent) <= CLEAR;
+        let is_recent = |sent: Timestamp| now.saturating_since(sent) < CLEAR;
         let (last, is_clear) = (*last, is_recent(*last) && !before.iter().any(|sent| is_recent(*sent)));
-        if is_clear {
-            self.count -= 1;
-        } else {
-            self.forget(1);
-        }
+        // Where it may be to either, it is more likely to the last one: we wait for as long as an answer takes before we ask again.
+        self.count -= 1;
         Some(is_clear.then_some(now.saturating_since(last)))
     }
 

@@ -4,9 +4,9 @@ use core::time::Duration;
 
 /// How peers are probed: how often, and when silence means death.
 ///
-/// With the defaults a peer that dies is noticed 280 to 400 ms later, as it dies between two probes. At 5 % of frames lost each
-/// way, one probe of ten goes unanswered, and seven in a row do so once in about two months of one peer's probes. The figures are
-/// those of `cargo test --test health_simulation -- --nocapture`.
+/// With the defaults a peer that dies is noticed 280 to 400 ms later, as it dies just before a probe or just after one
+/// (`cargo test --test health_simulation -- --nocapture`). At 5 % of frames lost each way, one probe of ten goes unanswered; with
+/// eight a second, seven in a row do so about once in two weeks (0.0975 to the 7th, times 8 for each second).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthConfig {
     /// How long after a probe that was answered the next one is sent; default 120 ms. From 10 ms to 1 minute.
@@ -16,6 +16,7 @@ pub struct HealthConfig {
     /// variation, as RFC 6298 section 2 has it. From 5 ms to [`HealthConfig::interval`].
     pub retry: Duration,
     /// How many probes in a row must go unanswered, with nothing else heard, for a peer to be down; default 7. From 2 to 100.
+    /// Doubled for each false alarm of the last ten minutes, after which the peer answered again within a second, up to eight times.
     pub misses: u32,
     /// How long a peer that answers again must go on answering before it is up; default 500 ms. Doubled for each time that it
     /// went down within the last minute, up to a minute; it answers three probes at least. Up to 1 minute.

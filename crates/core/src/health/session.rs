@@ -14,6 +14,10 @@
 //! nothing heard since it went out; so a process that is suspended for an hour misses one, and what has piled up meanwhile
 //! takes that back. An answer that comes late counts like one that comes in time.
 //!
+//! Who answers again within a second of being taken for dead was not dead: each time the misses that it takes are doubled, up to eight
+//! times as many, for ten minutes. So a peer that answers only once in a second, to spare itself, is not taken away and given back all
+//! the time.
+//!
 //! The first probe goes to the MAC address that the peer last answered with, and bothers nobody else; after a miss it goes to
 //! everybody behind the peer, as the address may have changed hands.
 
@@ -22,7 +26,7 @@ use core::time::Duration;
 
 use vxgate_codec::MacAddr;
 
-use super::asked::Asked;
+use super::asked::{Asked, CLEAR};
 use super::machine::{Input, State};
 use super::round_trip::RoundTrip;
 use super::{DownReason, HealthConfig, PeerHealth};
@@ -31,13 +35,19 @@ use crate::Timestamp;
 /// How often a peer that is down is asked, unless [`HealthConfig::interval`] is longer: it shall be back within a second,
 /// hold-down included.
 const DOWN_INTERVAL: Duration = Duration::from_millis(150);
-/// How long a peer that returns is waited for at least: the path may have become a longer one.
-const RETURNING_TIMEOUT: Duration = Duration::from_millis(300);
+/// How long a peer that returns is waited for at least, and one that is asked by a probe sent alone: the path may have become a
+/// longer one.
+const PATIENT_TIMEOUT: Duration = Duration::from_millis(350);
+/// How often a probe is sent alone where answers are in doubt, so that one is timed for certain. A death in the pause before it takes
+/// 0.7 s longer to notice, which is one in a hundred.
+const ALONE: Duration = Duration::from_secs(60);
 /// How long a peer of which nothing is known is waited for: longer than any path takes, half a second at first.
 const UNKNOWN_TIMEOUT: Duration = Duration::from_millis(500);
 /// How many probes go to it at that pace, and at which one from then on: it may be one that never answers.
 const UNKNOWN_PROBES: u32 = 20;
 const MUTE_INTERVAL: Duration = Duration::from_secs(2);
+/// How many probes a peer leaves unanswered that is nobody to rely on, as nothing ever came from it: 1.5 s of them.
+const MUTE_PROBES: u32 = 3;
 /// No answer is waited for longer (RFC 6298 section 2.4: a minimum there, a maximum here).
 const MAX_TIMEOUT: Duration = Duration::from_secs(1);
 /// Probes without an answer that make a peer deaf while frames come from it: 12 s at the default pace. That many are not lost
@@ -47,6 +57,11 @@ const DEAF_PROBES: u32 = 100;
 const PROOF_ANSWERS: u32 = 3;
 /// Going down again this soon after it came back doubles the hold-down.
 const FLAP: Duration = Duration::from_secs(60);
+/// Who answers again this soon was not dead.
+const FALSE_ALARM: Duration = Duration::from_secs(1);
+/// How often false alarms double the misses, at most, and for how long.
+const MAX_DOUBLINGS: u32 = 3;
+const LENIENT: Duration = Duration::from_secs(600);
 /// Hints in a row, and over which time at least, that make a peer refused that has never answered a probe. A router gives about
 /// one a second for each sender (Linux: `icmp_ratelimit`), after a burst.
 const REFUSAL_HINTS: u32 = 3;
@@ -84,10 +99,19 @@ pub(crate) struct Session {
     misses: u32,
     /// Probes in a row without an answer.
     unanswered: u32,
+    /// How often the misses that it takes are doubled, and since when.
+    doublings: u32,
+    doubled_at: Timestamp,
     /// Answers since it began to return, and when that was.
     answers: u32,
     answers_since: Timestamp,
     round_trip: Option<RoundTrip>,
+    /// When an answer was last timed for certain.
+    certain_at: Timestamp,
+    /// Whether an answer could not be timed since.
+    is_in_doubt: bool,
+    /// Whether the last probe was sent alone.
+    is_alone: bool,
     /// Where its inner address was when it last answered.
     mac: Option<MacAddr>,
     hints: Hints,
@@ -146,9 +170,14 @@ impl Session {
             asked: Asked::NOTHING,
             misses: 0,
             unanswered: 0,
+            doublings: 0,
+            doubled_at: Timestamp::ZERO,
             answers: 0,
             answers_since: Timestamp::ZERO,
             round_trip: None,
+            certain_at: Timestamp::ZERO,
+            is_in_doubt: false,
+            is_alone: false,
             mac: None,
             hints: Hints::default(),
             // Of 0 it would make nothing but 0.
@@ -172,6 +201,12 @@ impl Session {
     /// Whether it is sent to in its own right.
     pub(crate) fn serves(&self) -> bool {
         self.state.serves()
+    }
+
+    /// Whether it is sent to in its own right, and may live for all that is known: it has been heard, or not been asked for long.
+    pub(crate) fn may_live(&self, heard: Option<Timestamp>) -> bool {
+        let is_mute = self.state == State::Unknown && self.unanswered >= MUTE_PROBES && heard.is_none();
+        self.state.serves() && !is_mute
     }
 
     pub(crate) fn view(&self) -> PeerHealth {
@@ -219,6 +254,7 @@ impl Session {
             return Due { probe: None, change };
         }
         let probe = Probe { inner, mac: self.mac.filter(|_| self.trusts_its_mac()) };
+        self.is_alone = self.last_sent.is_none_or(|sent| now.saturating_since(sent) >= CLEAR);
         self.asked.ask(now);
         (self.waiting, self.last_sent) = (Some(now), Some(now));
         self.next = Some(now.saturating_add(self.timeout(config)));
@@ -227,13 +263,30 @@ impl Session {
 
     fn judge(&self, now: Timestamp, heard: Option<Timestamp>, config: &HealthConfig) -> Option<Input> {
         match self.state {
-            State::Up | State::Returning if self.misses >= config.misses => Some(Input::Silence),
+            State::Up | State::Returning if self.misses >= self.misses_of_death(now, config) => {
+                Some(Input::Silence)
+            }
             State::Up | State::Returning if self.unanswered >= DEAF_PROBES.max(config.misses) => {
                 Some(Input::Deafness)
             }
             State::Refused if heard.is_some_and(|heard| heard > self.left_at) => Some(Input::Frame),
             State::Refused if now.saturating_since(self.hints.last) >= PROBATION => Some(Input::Probation),
             State::Unknown | State::Up | State::Down | State::Returning | State::Refused => None,
+        }
+    }
+
+    /// How many misses in a row it takes.
+    fn misses_of_death(&self, now: Timestamp, config: &HealthConfig) -> u32 {
+        let is_lenient = now.saturating_since(self.doubled_at) < LENIENT;
+        config.misses << if is_lenient { self.doublings } else { 0 }
+    }
+
+    /// Hears from a peer that is down: was that wrong?
+    fn note_false_alarm(&mut self, now: Timestamp) {
+        if self.state == State::Down && now.saturating_since(self.left_at) <= FALSE_ALARM {
+            let is_lenient = now.saturating_since(self.doubled_at) < LENIENT;
+            self.doublings = if is_lenient { (self.doublings + 1).min(MAX_DOUBLINGS) } else { 1 };
+            self.doubled_at = now;
         }
     }
 
@@ -253,14 +306,14 @@ impl Session {
         match self.state {
             State::Unknown | State::Refused if self.unanswered < UNKNOWN_PROBES => usual.max(UNKNOWN_TIMEOUT),
             State::Unknown | State::Refused => usual.max(MUTE_INTERVAL),
-            State::Up => usual,
-            State::Returning => usual.max(RETURNING_TIMEOUT),
+            State::Up if !self.is_alone => usual,
+            State::Up | State::Returning => usual.max(PATIENT_TIMEOUT),
             State::Down => config.interval.max(DOWN_INTERVAL),
         }
     }
 
-    /// Takes an answer from this MAC address; `None` where nobody asked. `alone` says whether no peer is sent to in its own
-    /// right.
+    /// Takes an answer from this MAC address; `None` where nobody asked. `alone` says whether no peer is left, so that
+    /// nobody has to wait for a better one.
     pub(crate) fn handle_answer(
         &mut self,
         mac: MacAddr,
@@ -270,11 +323,22 @@ impl Session {
     ) -> Option<Option<Change>> {
         if let Some(sample) = self.asked.answer(now)? {
             self.round_trip = Some(RoundTrip::sampled(self.round_trip, sample));
+            if self.is_alone && self.waiting.is_some() {
+                (self.certain_at, self.is_in_doubt) = (now, false);
+            }
+        } else {
+            self.is_in_doubt = true;
         }
         (self.mac, self.misses, self.unanswered, self.waiting) = (Some(mac), 0, 0, None);
         self.hints = Hints::default();
-        let pace = self.last_sent.unwrap_or(now).saturating_add(self.spread(config.interval));
-        self.next = Some(pace);
+        self.note_false_alarm(now);
+        let is_due = self.is_in_doubt && now.saturating_since(self.certain_at) > ALONE;
+        let pause = if is_due && self.state == State::Up {
+            config.interval.max(CLEAR)
+        } else {
+            self.spread(config.interval)
+        };
+        self.next = Some(self.last_sent.unwrap_or(now).saturating_add(pause));
         let input = match self.state {
             State::Returning => {
                 self.answers = self.answers.saturating_add(1);
@@ -289,7 +353,7 @@ impl Session {
         Some(self.step(if alone { Input::Proof } else { input }, now, config))
     }
 
-    /// Hears that the underlay does not reach the peer. `others` says whether another peer is sent to in its own right.
+    /// Hears that the underlay does not reach the peer. `others` says whether another peer is left.
     pub(crate) fn handle_hint(
         &mut self,
         now: Timestamp,

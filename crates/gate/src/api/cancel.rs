@@ -50,7 +50,7 @@ impl Cancellation {
     }
 
     /// Does some work on a thread of its own and returns its result, or leaves it to itself when it is cancelled. Name
-    /// resolution and connecting cannot be interrupted: the thread ends by their time-outs.
+    /// resolution and connecting cannot be interrupted: such a thread ends by its time-outs.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -59,9 +59,17 @@ impl Cancellation {
             return Err(Cancelled);
         }
         let (done, result) = mpsc::channel();
-        let worker = thread::spawn(move || {
-            let _ = done.send(work());
+        let work = Arc::new(Mutex::new(Some(work)));
+        let taken = Arc::clone(&work);
+        let started = thread::Builder::new().name("gate-api".to_owned()).spawn(move || {
+            if let Some(work) = take(&taken) {
+                let _ = done.send(work());
+            }
         });
+        let Ok(worker) = started else {
+            // Without a thread it is done on this one, for as long as its own time-outs let it.
+            return take(&work).map(|work| work()).ok_or(Cancelled);
+        };
         loop {
             match result.recv_timeout(LOOK_EVERY) {
                 Ok(value) => return Ok(value),
@@ -74,6 +82,10 @@ impl Cancellation {
             }
         }
     }
+}
+
+fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 #[cfg(test)]

@@ -1,40 +1,36 @@
 //! What can be asked of the API.
 
+mod attempt;
+mod session;
+mod shown;
+
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use ureq::Agent;
 use ureq::http::Method;
 use vxgate_codec::Vni;
-use zeroize::Zeroizing;
 
 use super::cancel::Cancellation;
 use super::clock::{Clock, HostClock};
 use super::credentials::Login;
-use super::error::{ApiError, Refusal, Skew};
+use super::error::{ApiError, Skew};
 use super::patience::Patience;
-use super::secret::{Secret, hide};
+use super::secret::Secret;
 use super::settings::ClientConfig;
-use super::transport::{self, Answer, Request};
+use super::transport;
 use super::vpg::Vpg;
 use super::vpg_id::VpgId;
-use crate::peers::{self, GatePeer};
+use crate::peers::{GatePeer, own_entry};
 
-/// How long a token serves: a day, the API's default, less an hour for clocks that run fast.
-const TOKEN_LIFE: Duration = Duration::from_secs(23 * 3600);
+use self::attempt::Call;
+use self::session::Session;
 
 /// How long the end of a session may keep the program.
 const LOG_OUT_TIME: Duration = Duration::from_secs(5);
-
-/// How many issued secrets are kept to be hidden: two of each of the last two log-ins, of which one may be in use still.
-const MAX_ISSUED: usize = 4;
-
-/// Longest text of a server that is shown, in characters.
-const MAX_SHOWN: usize = 300;
 
 /// A blocking client of the API, for any number of threads.
 ///
@@ -52,30 +48,6 @@ pub struct Client {
     issued: Mutex<VecDeque<Secret>>,
     /// This host's clock and the API's, as of the last answer, where they do not agree.
     skew: Mutex<Option<Skew>>,
-}
-
-/// What a log-in gives.
-#[derive(Clone, Debug)]
-struct Session {
-    api_key: Secret,
-    token: Secret,
-    /// On the client's clock; `None` for a token that is not ours to renew.
-    renew_at: Option<Duration>,
-}
-
-/// One call of the API.
-struct Call {
-    /// In the words of an error, after "to".
-    does: &'static str,
-    method: Method,
-    path: String,
-    json: Option<Zeroizing<Vec<u8>>>,
-}
-
-/// How often a call was sent, and since when.
-struct Tries {
-    begun: Duration,
-    sent: usize,
 }
 
 impl Client {
@@ -165,7 +137,7 @@ impl Client {
         // It may have been registered before, or by an attempt whose answer was lost.
         self.unless_done(error, || {
             let peers = self.peers(vpg)?;
-            Ok(peers::own_entry(&peers, outer).filter(|peer| asked(peer)).cloned())
+            Ok(own_entry(&peers, outer).filter(|peer| asked(peer)).cloned())
         })
     }
 
@@ -173,7 +145,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Why there is no answer; [`ApiError::NotFound`] where no host of this outer address is registered.
+    /// Why there is no answer; [`ApiError::NotRegistered`] where no host of this outer address is.
     pub fn unregister(&self, vpg: &VpgId, outer: IpAddr) -> Result<(), ApiError> {
         let call = Call {
             does: "unregister the Gate peer",
@@ -182,14 +154,18 @@ impl Client {
             json: None,
         };
         let mut tries = self.tries();
-        match self.call(&call, &mut tries) {
-            Ok(_) => Ok(()),
+        let error = match self.call(&call, &mut tries) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        // 404 stands for the host and for the VPG.
+        let gone = matches!(error, ApiError::NotFound { .. })
+            && self.peers(vpg).is_ok_and(|peers| own_entry(&peers, outer).is_none());
+        match gone {
             // An attempt whose answer was lost has done it.
-            Err(error @ ApiError::NotFound { .. }) if tries.sent > 1 => match self.peers(vpg) {
-                Ok(peers) if peers::own_entry(&peers, outer).is_none() => Ok(()),
-                Ok(_) | Err(_) => Err(error),
-            },
-            Err(error) => Err(error),
+            true if tries.sent > 1 => Ok(()),
+            true => Err(ApiError::NotRegistered { outer }),
+            false => Err(error),
         }
     }
 
@@ -261,246 +237,6 @@ impl Client {
             Some(Ok(Some(value))) => Ok(value),
             Some(Ok(None) | Err(_)) | None => Err(error),
         }
-    }
-
-    /// Sends a call with a token, and once more with a new one where that one is refused.
-    fn call(&self, call: &Call, tries: &mut Tries) -> Result<Zeroizing<Vec<u8>>, ApiError> {
-        let session = self.session(tries.begun)?;
-        let patience = &self.config.patience;
-        match self.send_until(call, Some(&session), patience, tries) {
-            Err(ApiError::TokenRefused { .. }) if session.renew_at.is_some() => {
-                self.forget(&session);
-                let session = self.session(tries.begun)?;
-                self.send_until(call, Some(&session), patience, tries)
-            }
-            answer => answer,
-        }
-    }
-
-    /// The session, logging in where there is none or it is about to end. Threads that come meanwhile wait for that one.
-    fn session(&self, begun: Duration) -> Result<Session, ApiError> {
-        let mut current = lock(&self.session);
-        if let Some(session) = &*current
-            && session.renew_at.is_none_or(|renew_at| self.clock.uptime() < renew_at)
-        {
-            return Ok(session.clone());
-        }
-        *current = None;
-        let session = self.log_in(begun)?;
-        *current = Some(session.clone());
-        Ok(session)
-    }
-
-    fn log_in(&self, begun: Duration) -> Result<Session, ApiError> {
-        let does = "log in";
-        let json = self.config.credentials.login_body();
-        let call = Call { does, method: Method::POST, path: "/auth".to_owned(), json };
-        let renew_at = self.clock.uptime() + TOKEN_LIFE;
-        let body = self.send_until(&call, None, &self.config.patience, &mut Tries { begun, sent: 0 })?;
-        // The parser's words are left out: they may quote the token.
-        let wrong = |why| ApiError::Answer { does, why };
-        let answer: LoginAnswer =
-            serde_json::from_slice(&body).map_err(|_| wrong("it holds no apiKey and token".to_owned()))?;
-        let fits = |secret: &Secret| {
-            let text = secret.expose();
-            !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_graphic())
-        };
-        if !fits(&answer.api_key) || !fits(&answer.token) {
-            return Err(wrong("its apiKey or token is no printable text".to_owned()));
-        }
-        let mut issued = lock(&self.issued);
-        issued.extend([answer.api_key.clone(), answer.token.clone()]);
-        while issued.len() > MAX_ISSUED {
-            issued.pop_front();
-        }
-        drop(issued);
-        Ok(Session { api_key: answer.api_key, token: answer.token, renew_at: Some(renew_at) })
-    }
-
-    /// Drops this session, unless another thread has got a new one already.
-    fn forget(&self, session: &Session) {
-        let mut current = lock(&self.session);
-        if current.as_ref().is_some_and(|current| current.token == session.token) {
-            *current = None;
-        }
-    }
-
-    /// Sends a call until it is answered, or the patience is at its end.
-    fn send_until(
-        &self,
-        call: &Call,
-        session: Option<&Session>,
-        patience: &Patience,
-        tries: &mut Tries,
-    ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
-        loop {
-            tries.sent += 1;
-            let error = match self.send(call, session) {
-                Ok(body) => return Ok(body),
-                Err(error) => error,
-            };
-            let elapsed = self.clock.uptime().saturating_sub(tries.begun);
-            let wait = if error.is_transient() {
-                patience.next_wait(tries.sent, elapsed, error.retry_after(), fastrand::f64())
-            } else {
-                None
-            };
-            let Some(wait) = wait else { return Err(error) };
-            if let Some(notice) = &self.config.on_retry {
-                notice.tell(&error, wait);
-            }
-            self.clock.wait(wait, &self.cancellation)?;
-        }
-    }
-
-    /// Sends a call once.
-    fn send(&self, call: &Call, session: Option<&Session>) -> Result<Zeroizing<Vec<u8>>, ApiError> {
-        let agent = self.agent.clone()?;
-        let request = Request {
-            method: call.method.clone(),
-            url: self.config.endpoint.url(&call.path),
-            session: session.map(|session| (session.api_key.clone(), session.token.clone())),
-            json: call.json.clone(),
-        };
-        let sent = self.cancellation.run(move || transport::send(&agent, request))?;
-        let clock = self.clock.wall();
-        match sent {
-            Ok(answer) => {
-                if let Some(date) = answer.date {
-                    *lock(&self.skew) = Skew::between(clock, date);
-                }
-                self.judge(call, session, answer)
-            }
-            Err(error) => Err(self.clean(transport::classify(error, call.does, &self.config, clock))),
-        }
-    }
-
-    /// What the status means.
-    fn judge(
-        &self,
-        call: &Call,
-        session: Option<&Session>,
-        answer: Answer,
-    ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
-        let does = call.does;
-        let Answer { status, date, retry_after, location, body } = answer;
-        let refusal = || self.refusal(&body);
-        let now = date.unwrap_or_else(|| self.clock.wall());
-        let retry_after = retry_after.map(|retry_after| retry_after.wait_at(now));
-        let endpoint = &self.config.endpoint;
-        Err(match (status, session) {
-            (200..=299, _) => return Ok(body),
-            (300..=399, _) => ApiError::Redirected {
-                place: format!("{}:{}", endpoint.host(), endpoint.port()),
-                to: self.shown(&location.unwrap_or_else(|| "nowhere".to_owned())),
-                status,
-            },
-            (400 | 401 | 403, None) => ApiError::LoginRefused {
-                credentials: self.config.credentials.source().to_owned(),
-                refusal: refusal(),
-                skew: *lock(&self.skew),
-            },
-            (401, Some(session)) => ApiError::TokenRefused {
-                does,
-                credentials: self.config.credentials.source().to_owned(),
-                refusal: refusal(),
-                own: session.renew_at.is_some(),
-            },
-            (403, Some(_)) => ApiError::Forbidden { does, refusal: refusal() },
-            (404, _) => ApiError::NotFound { does, refusal: refusal(), host: endpoint.host().to_owned() },
-            (429, _) => ApiError::TooManyRequests { does, refusal: refusal(), retry_after },
-            (500..=599, _) => ApiError::Server { does, status, refusal: refusal(), retry_after },
-            _ => ApiError::Rejected { does, status, refusal: refusal() },
-        })
-    }
-
-    /// The API's `{code, message}`.
-    fn refusal(&self, body: &[u8]) -> Refusal {
-        let document: Value = serde_json::from_slice(body).unwrap_or_default();
-        let text = |field| document.get(field)?.as_str().map(|text| self.shown(text));
-        Refusal { code: text("code"), message: text("message") }
-    }
-
-    fn read_vpg(&self, does: &'static str, body: &[u8]) -> Result<Vpg, ApiError> {
-        let wrong =
-            |error: super::vpg::VpgError| self.answer_error(does, &self.reason(body, &error.to_string()));
-        let mut vpg = Vpg::parse(body).map_err(wrong)?;
-        // These are printed.
-        vpg.name = vpg.name.map(|name| self.shown(&name));
-        vpg.status = self.shown(&vpg.status);
-        vpg.vpg_id = self.shown(&vpg.vpg_id);
-        for route in &mut vpg.unread_routes {
-            *route = self.shown(route);
-        }
-        Ok(vpg)
-    }
-
-    fn read_peers(&self, does: &'static str, body: &[u8]) -> Result<Vec<GatePeer>, ApiError> {
-        peers::parse(body).map_err(|error| self.answer_error(does, &self.reason(body, &error.to_string())))
-    }
-
-    /// Why an answer is not understood; a web page in its place says more than the parser does.
-    fn reason(&self, body: &[u8], why: &str) -> String {
-        if body.trim_ascii_start().starts_with(b"<") { "a web page".to_owned() } else { why.to_owned() }
-    }
-
-    fn answer_error(&self, does: &'static str, why: &str) -> ApiError {
-        ApiError::Answer { does, why: self.shown(why) }
-    }
-
-    /// A text from outside as it may be shown: without our secrets, on one line, cut.
-    fn shown(&self, text: &str) -> String {
-        let issued = lock(&self.issued).clone();
-        let of_proxy = self.config.proxy.iter().filter_map(|proxy| proxy.password());
-        let secrets = self.config.credentials.secrets();
-        let text = hide(text, secrets.into_iter().chain(&issued).chain(of_proxy));
-        let mut shown: String =
-            text.chars().take(MAX_SHOWN).map(|char| if char.is_control() { ' ' } else { char }).collect();
-        if text.chars().nth(MAX_SHOWN).is_some() {
-            shown.push('…');
-        }
-        shown
-    }
-
-    /// The same for the parts of an error that come from outside.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the others hold nothing from outside")]
-    fn clean(&self, error: ApiError) -> ApiError {
-        match error {
-            ApiError::Dns { host, why } => ApiError::Dns { host, why: self.shown(&why) },
-            ApiError::Network { place, why } => ApiError::Network { place, why: self.shown(&why) },
-            ApiError::Tls { place, why } => ApiError::Tls { place, why: self.shown(&why) },
-            ApiError::NotHttp { place, why } => ApiError::NotHttp { place, why: self.shown(&why) },
-            ApiError::WrongName { place, presented } => {
-                ApiError::WrongName { place, presented: self.shown(&presented) }
-            }
-            ApiError::Clock { place, validity, clock, .. } => {
-                ApiError::Clock { place, validity, clock, skew: *lock(&self.skew) }
-            }
-            other => other,
-        }
-    }
-
-    fn tries(&self) -> Tries {
-        Tries { begun: self.clock.uptime(), sent: 0 }
-    }
-}
-
-/// The answer of POST /auth, as far as it is used.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct LoginAnswer {
-    api_key: Secret,
-    token: Secret,
-}
-
-impl Call {
-    fn get(does: &'static str, path: String) -> Call {
-        Call { does, method: Method::GET, path, json: None }
-    }
-
-    fn post(does: &'static str, path: String, json: Option<Value>) -> Call {
-        let json = json.map(|json| Zeroizing::new(json.to_string().into_bytes()));
-        Call { does, method: Method::POST, path, json }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Why the API did not do what it was asked to, and what to do about it.
 
-use std::fmt;
+mod detail;
+
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use thiserror::Error;
 
 use super::cancel::Cancelled;
 use super::date::Utc;
+
+pub use self::detail::{Refusal, Skew, Stage, Validity};
 
 /// Why a call came to nothing. No variant holds a secret: what a server says is shown without them, cut, and without
 /// control characters.
@@ -151,6 +155,12 @@ pub enum ApiError {
         /// The host that was asked.
         host: String,
     },
+    /// The host to unregister is none that is registered.
+    #[error("no host is registered by the outer address {outer}")]
+    NotRegistered {
+        /// The address.
+        outer: IpAddr,
+    },
     /// 429, after every wait.
     #[error("the API takes no more requests for now (429), to {does}: {refusal}")]
     TooManyRequests {
@@ -243,6 +253,7 @@ impl ApiError {
             | ApiError::TokenRefused { .. }
             | ApiError::Forbidden { .. }
             | ApiError::NotFound { .. }
+            | ApiError::NotRegistered { .. }
             | ApiError::Rejected { .. }
             | ApiError::Redirected { .. }
             | ApiError::TooLong { .. }
@@ -274,6 +285,7 @@ impl ApiError {
             | ApiError::TokenRefused { .. }
             | ApiError::Forbidden { .. }
             | ApiError::NotFound { .. }
+            | ApiError::NotRegistered { .. }
             | ApiError::Rejected { .. }
             | ApiError::Redirected { .. }
             | ApiError::TooLong { .. }
@@ -334,6 +346,9 @@ impl ApiError {
             ApiError::NotFound { host, .. } => {
                 format!("see `soracom vpg list`; {host} was asked, and the other coverage has VPGs of its own (--coverage jp|g)")
             }
+            ApiError::NotRegistered { .. } => {
+                "`vxgate gate peers` lists the hosts that are registered at a VPG".to_owned()
+            }
             ApiError::TooManyRequests { retry_after: Some(wait), .. }
             | ApiError::Server { retry_after: Some(wait), .. } => {
                 format!("the API says to try again after {} s", wait.as_secs())
@@ -370,97 +385,6 @@ fn clock_hint(clock: Utc, validity: &Validity, skew: Option<Skew>) -> String {
     }
 }
 
-/// What did not happen in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// The name's resolution.
-    Resolve,
-    /// The connection, with TLS.
-    Connect,
-    /// The answer.
-    Answer,
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Stage::Resolve => "the name did not resolve",
-            Stage::Connect => "no connection",
-            Stage::Answer => "no whole answer",
-        })
-    }
-}
-
-/// When a certificate is valid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Validity {
-    /// Until a moment that has passed.
-    Expired {
-        /// The moment, where it is known.
-        at: Option<Utc>,
-    },
-    /// From a moment that is to come.
-    NotYet {
-        /// The moment, where it is known.
-        from: Option<Utc>,
-    },
-}
-
-impl fmt::Display for Validity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Validity::Expired { at: Some(at) } => write!(f, "was valid until {at}"),
-            Validity::Expired { at: None } => f.write_str("is no longer valid"),
-            Validity::NotYet { from: Some(from) } => write!(f, "is valid from {from}"),
-            Validity::NotYet { from: None } => f.write_str("is not valid yet"),
-        }
-    }
-}
-
-/// This host's clock and the API's, minutes apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Skew {
-    /// This host's.
-    pub ours: Utc,
-    /// The API's, from an answer's `Date`.
-    pub theirs: Utc,
-}
-
-/// Clocks that are less apart than this agree, in seconds: what the web's signatures allow.
-const MAX_SKEW_SECONDS: u64 = 300;
-
-impl Skew {
-    /// The two clocks, where they do not agree.
-    pub(crate) fn between(ours: Utc, theirs: Utc) -> Option<Skew> {
-        (ours.seconds().abs_diff(theirs.seconds()) > MAX_SKEW_SECONDS).then_some(Skew { ours, theirs })
-    }
-}
-
-impl fmt::Display for Skew {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "this host's clock says {}, the API's {}", self.ours, self.theirs)
-    }
-}
-
-/// The API's own `{code, message}`, as far as it gives them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Refusal {
-    /// `code`, as in `VPG0001`.
-    pub code: Option<String>,
-    /// `message`.
-    pub message: Option<String>,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.message, &self.code) {
-            (Some(message), Some(code)) => write!(f, "{message} ({code})"),
-            (Some(text), None) | (None, Some(text)) => f.write_str(text),
-            (None, None) => f.write_str("it gives no reason"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -486,12 +410,5 @@ mod tests {
         assert!(
             error(1_790_000_001, Validity::Expired { at: from }).hint().unwrap().contains("clock is right")
         );
-    }
-
-    #[test]
-    fn clocks_agree_within_five_minutes() {
-        let at = Utc::from_seconds;
-        assert_eq!(Skew::between(at(1000), at(1300)), None);
-        assert_eq!(Skew::between(at(1301), at(1000)), Some(Skew { ours: at(1301), theirs: at(1000) }));
     }
 }

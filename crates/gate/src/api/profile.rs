@@ -200,7 +200,17 @@ fn end(child: &mut std::process::Child, time: Duration) -> io::Result<Option<std
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_octets_are_a_profile_or_not(octets: Vec<u8>, json in "[\\[\\]{}:,\"a-z0-9]{0,40}") {
+            let _ = parse(&octets).map(|profile| profile.credentials(None, String::new()));
+            let _ = parse(json.as_bytes()).map(|profile| profile.credentials(None, String::new()));
+        }
+    }
 
     #[test]
     fn a_command_runs_word_by_word_without_a_shell() {

@@ -25,7 +25,8 @@ pub struct ProxyUrl {
 }
 
 impl ProxyUrl {
-    /// Reads `http://[USER:PASSWORD@]HOST[:PORT]`; `http://` may be left out.
+    /// Reads `http://[USER:PASSWORD@]HOST[:PORT]`, or the same with `https` for a proxy that speaks TLS itself; `http://` may
+    /// be left out.
     ///
     /// # Errors
     ///

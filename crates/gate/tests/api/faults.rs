@@ -1,14 +1,14 @@
 //! What goes wrong with the API and on the way to it, each with what is said about it.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use vxgate_fake_gate::{Call, Fault};
+use vxgate_fake_gate::{Call, FakeGate, Fault};
 use vxgate_gate::api::{ApiError, Client, ClientConfig, Credentials, Patience, Stage};
 
-use crate::support::{Told, client_of, config, impatient, pair, serve, vpg};
+use crate::support::{Told, client_of, config, impatient, pair, read_request, serve, vpg};
 
 #[test]
 fn a_token_that_expires_in_mid_run_is_renewed_once() {
@@ -163,7 +163,9 @@ fn a_log_in_that_gives_no_token_says_so() {
 
 #[test]
 fn a_server_that_is_gone_is_refused_by_name_and_found_again() {
-    let (fake, client) = pair();
+    // No other test takes a port of this address while the server is gone.
+    let fake = FakeGate::start_on("127.0.0.77:0".parse().unwrap()).unwrap();
+    let client = Client::new(config(&fake));
     fake.go_down();
     let error = client.vpg(&vpg()).unwrap_err();
     assert_eq!(error.to_string(), format!("{}: connection refused", fake.address()));
@@ -227,6 +229,27 @@ fn a_cancelled_client_ends_its_call_at_once_and_begins_no_other() {
         assert_eq!(client.peers(&vpg()), Err(ApiError::Cancelled));
         assert_eq!(fake.count(Call::Peers), 0);
     }
+}
+
+#[test]
+fn the_connection_of_a_cancelled_call_ends() {
+    let (arrived, arrival) = mpsc::channel();
+    let (ended, end) = mpsc::channel();
+    let address = serve(move |mut stream| {
+        read_request(&mut stream);
+        arrived.send(()).expect("the test listens");
+        // Nothing is answered; the other side has nothing more to say than that it ends.
+        let _ = ended.send(std::io::Read::read(&mut stream, &mut [0]).unwrap_or(0));
+    });
+    let client = Arc::new(client_of(&format!("http://{address}")));
+    let caller = {
+        let client = Arc::clone(&client);
+        thread::spawn(move || client.vpg(&vpg()))
+    };
+    arrival.recv_timeout(Duration::from_secs(5)).expect("the call arrives");
+    client.cancellation().cancel();
+    assert_eq!(caller.join().unwrap(), Err(ApiError::Cancelled));
+    assert_eq!(end.recv_timeout(Duration::from_secs(3)), Ok(0), "before its own time-out of five seconds");
 }
 
 #[test]

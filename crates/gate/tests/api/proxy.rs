@@ -3,9 +3,12 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
+use std::time::Duration;
 
+use rustls::{ServerConnection, Stream};
 use vxgate_gate::api::{ApiError, Client, ClientConfig, Overrides, Stage};
 
 use crate::support::{answer, impatient, read_request, serve, vpg};
@@ -24,6 +27,38 @@ fn proxy(target: SocketAddr) -> (SocketAddr, Receiver<String>) {
         let _ = io::copy(&mut server, &mut client);
     });
     (address, received)
+}
+
+/// The same, itself under TLS by this identity.
+fn tls_proxy(identity: &Identity, target: SocketAddr) -> (SocketAddr, Receiver<String>) {
+    let (heads, received) = mpsc::channel();
+    let config = identity.server();
+    let address = serve(move |mut socket| {
+        let mut connection = ServerConnection::new(Arc::clone(&config)).expect("a connection");
+        let mut client = Stream::new(&mut connection, &mut socket);
+        heads.send(read_request(&mut client)).expect("the test listens");
+        io::Write::write_all(&mut client, b"HTTP/1.1 200 OK\r\n\r\n").expect("a client");
+        let mut server = TcpStream::connect(target).expect("the target");
+        // One thread for both ways: each side is given a moment in turn.
+        let moment = Some(Duration::from_millis(5));
+        client
+            .sock
+            .set_read_timeout(moment)
+            .and_then(|()| server.set_read_timeout(moment))
+            .expect("time-outs");
+        while pass(&mut client, &mut server) && pass(&mut server, &mut client) {}
+    });
+    (address, received)
+}
+
+/// Passes on what has come, and says whether more may.
+fn pass(from: &mut impl io::Read, to: &mut impl io::Write) -> bool {
+    let mut octets = [0; 16 * 1024];
+    match from.read(&mut octets) {
+        Ok(0) => false,
+        Ok(length) => to.write_all(&octets[..length]).and_then(|()| to.flush()).is_ok(),
+        Err(error) => [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind()),
+    }
 }
 
 /// A client by these variables and a ready token.
@@ -55,6 +90,16 @@ fn a_name_that_only_the_proxy_knows_is_reached_through_it_under_tls() {
             "the proxy sees a name and no request: {head}"
         );
     }
+}
+
+#[test]
+fn a_proxy_may_speak_tls_itself() {
+    let (outer, inner) = (Identity::new("localhost", |_| {}), Identity::new("api.gate.invalid", |_| {}));
+    let (address, heads) = tls_proxy(&outer, inner.serve());
+    let both = Scratch::new(&(outer.pem.clone() + &inner.pem));
+    let client = client(&[("HTTPS_PROXY", format!("https://localhost:{}", address.port()))], &both);
+    assert_eq!(client.vpg(&vpg()).expect("through two layers of TLS").vpg_id, "a");
+    assert!(heads.recv().unwrap().starts_with("CONNECT api.gate.invalid:443 "));
 }
 
 #[test]
@@ -93,8 +138,8 @@ fn a_proxy_that_refuses_is_the_one_that_is_named() {
     let error = through(refusing("502 Bad Gateway")).vpg(&vpg()).unwrap_err();
     assert!(error.is_transient() && error.to_string().contains("502"), "{error:?}");
     assert!(!error.to_string().contains("swordfish"), "{error}");
-    // A port that was just given back.
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // A port that was just given back, of an address that no other test uses.
+    let gone = std::net::TcpListener::bind("127.0.0.78:0").unwrap().local_addr().unwrap();
     let error = through(gone).vpg(&vpg()).unwrap_err();
     assert_eq!(error.to_string(), format!("the proxy http://{gone}: connection refused"));
 }

@@ -17,7 +17,7 @@ pub(crate) const VPG: &str = r#"{"vpgId": "a", "status": "running", "gateOpened"
 
 /// A certificate that signs itself, with its key.
 pub(crate) struct Identity {
-    pem: String,
+    pub(crate) pem: String,
     config: Arc<ServerConfig>,
 }
 
@@ -38,6 +38,11 @@ impl Identity {
             .with_single_cert(vec![certificate.der().clone()], der)
             .expect("key and certificate match");
         Identity { pem: certificate.pem(), config: Arc::new(config) }
+    }
+
+    /// What a server needs to be it.
+    pub(crate) fn server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
     }
 
     /// A server that answers a VPG to everybody whom its certificate convinces.

@@ -68,11 +68,15 @@ pub(crate) struct GateOptions {
 }
 
 impl GateOptions {
-    /// These, and those of the lower layer where these say nothing.
+    /// These, and those of the lower layer where these say nothing. A source that is named here is in the place of either one below.
     pub(crate) fn over(self, lower: GateOptions) -> GateOptions {
+        let (gate_peers, vpg_id) = match (self.gate_peers, self.vpg_id) {
+            (None, None) => (lower.gate_peers, lower.vpg_id),
+            named => named,
+        };
         GateOptions {
-            gate_peers: self.gate_peers.or(lower.gate_peers),
-            vpg_id: self.vpg_id.or(lower.vpg_id),
+            gate_peers,
+            vpg_id,
             open_gate: self.open_gate.or(lower.open_gate),
             api_interval: self.api_interval.or(lower.api_interval),
             api_wait: self.api_wait.or(lower.api_wait),
@@ -81,18 +85,6 @@ impl GateOptions {
             profile: self.profile.or(lower.profile),
             dry_run: self.dry_run.or(lower.dry_run),
         }
-    }
-
-    /// The options that say something and mean nothing without `--vpg-id`, by the first of their names.
-    pub(crate) fn needs_vpg(&self) -> Option<&'static str> {
-        [
-            ("open-gate", self.open_gate == Some(true)),
-            ("coverage", self.coverage.is_some()),
-            ("endpoint", self.endpoint.is_some()),
-            ("profile", self.profile.is_some()),
-        ]
-        .into_iter()
-        .find_map(|(name, said)| said.then_some(name))
     }
 }
 
@@ -151,6 +143,15 @@ impl fmt::Display for PeersSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::environment::read_layer;
+
+    #[test]
+    fn a_source_that_is_named_replaces_either_one_below() {
+        let options = |line: &str| read_layer(line.split_whitespace()).unwrap().gate;
+        let (list, api) = (options("--gate-peers -"), options("--vpg-id 1 --coverage g"));
+        assert_eq!(list.clone().over(api.clone()), options("--gate-peers - --coverage g"));
+        assert_eq!(api.clone().over(list), api);
+    }
 
     #[test]
     fn a_list_is_read_from_standard_input_a_file_or_the_value_itself() {

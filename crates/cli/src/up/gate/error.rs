@@ -62,13 +62,14 @@ impl GateError {
         }
     }
 
-    /// Whether the API's last answer may serve in place of the one that did not come: nothing was said about the VPG, or
+    /// Whether an earlier answer of the API may serve in place of the one that did not come: nothing was said about the VPG, or
     /// this host's credentials are refused, which is no word about the tunnel.
     pub(super) fn leaves_the_last_answer(&self) -> bool {
         match self {
             GateError::Api(ApiError::NotFound { .. }) => false,
-            GateError::Api(_) | GateError::Client(_) => true,
-            GateError::Setup(_)
+            GateError::Api(_) => true,
+            GateError::Client(_)
+            | GateError::Setup(_)
             | GateError::Closed
             | GateError::NoLocal
             | GateError::LocalNotHere { .. }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 use vxgate_core::{ControlError, Remote};
@@ -26,6 +26,9 @@ use crate::up::tunnel::random;
 /// How soon the API is asked again after a start without it.
 const SOON: Duration = Duration::from_secs(30);
 
+/// How old a kept answer gets while the API confirms it: its age is told, and a disk is not worn for it.
+const KEPT_FOR: Duration = Duration::from_secs(3600);
+
 /// What follows the API while the tunnel runs.
 pub(crate) struct Follower {
     pub(super) api: Api,
@@ -35,6 +38,8 @@ pub(crate) struct Follower {
     pub(super) own: Own,
     /// The last answer that serves.
     pub(super) said: Answer,
+    /// When an answer was last kept, or tried to be.
+    pub(super) kept_at: Option<SystemTime>,
     /// Whether `said` is an earlier start's.
     pub(super) stale: bool,
     /// The peers that the API gave the tunnel, with their inner addresses; `None` where the options name their own.
@@ -43,6 +48,8 @@ pub(crate) struct Follower {
     pub(super) routes: BTreeSet<IpNet>,
     /// What was told last about the answers, so that it is told once.
     pub(super) told: Vec<String>,
+    /// What was told last about peers.
+    pub(super) told_peers: Vec<String>,
     /// What was told last about routes.
     pub(super) told_routes: Vec<String>,
 }
@@ -88,10 +95,12 @@ impl Follower {
             tracing::warn!("{new}");
         }
         tell(&mut self.told, notices);
-        if answer != self.said {
-            self.keep(&answer);
-        }
+        let age = self.kept_at.and_then(|at| wall_clock().duration_since(at).ok());
+        let changed = answer != self.said;
         self.said = answer;
+        if changed || age.is_none_or(|age| age >= KEPT_FOR) {
+            self.keep();
+        }
         self.follow_peers(tenant).await;
         self.follow_routes(tenant).await;
     }
@@ -103,12 +112,14 @@ impl Follower {
         tell(&mut self.told, vec![notice]);
     }
 
-    /// Keeps an answer for a start without the API, unless that start could do nothing with it.
-    pub(super) fn keep(&self, answer: &Answer) {
-        if setup::own(&answer.peers, setup::Local::Given(self.own.outer)).is_err() {
+    /// Keeps the answer for a start without the API, unless that start could do nothing with it.
+    pub(super) fn keep(&mut self) {
+        if setup::own(&self.said.peers, setup::Local::Given(self.own.outer)).is_err() {
             return;
         }
-        if let Err(error) = self.kept.save(&self.api.vpg, answer, wall_clock()) {
+        let now = wall_clock();
+        self.kept_at = Some(now);
+        if let Err(error) = self.kept.save(&self.api.vpg, &self.said, now) {
             tracing::warn!(
                 "cannot keep the API's answer in {}: {error}; without it a start needs the API ({} names another directory)",
                 self.kept.path().display(),
@@ -120,6 +131,7 @@ impl Follower {
     async fn follow_peers(&mut self, tenant: &Tenant) {
         let Some(has) = &mut self.peers else { return };
         let Ok(wanted) = setup::vpg_side(&self.said.peers) else { return };
+        let mut notices = Vec::new();
         for peer in &wanted {
             if has.get(&peer.outer) == Some(&peer.inner) {
                 continue;
@@ -132,26 +144,26 @@ impl Follower {
                     tracing::info!("the VPG's peer {} ({}) {what}", peer.outer, peer.inner);
                 }
                 Err(refusal) => {
-                    tracing::warn!("cannot add the VPG's new peer {}: {}", peer.outer, refusal.why)
+                    notices.push(format!("cannot add the VPG's new peer {}: {}", peer.outer, refusal.why));
                 }
             }
         }
         let gone: Vec<IpAddr> =
             has.keys().filter(|outer| wanted.iter().all(|peer| peer.outer != **outer)).copied().collect();
         // A list none of whose peers could be added leaves the tunnel with those that it has.
-        if gone.len() == has.len() {
-            return;
-        }
+        let gone = if gone.len() == has.len() { Vec::new() } else { gone };
         for outer in gone {
             match tenant.ask(move |segment, _| segment.peer_del(outer)).await {
                 Ok(Ok(()) | Err(ControlError::NotFound)) => {
                     has.remove(&outer);
                     tracing::info!("the VPG's peer {outer} is gone: taken away");
                 }
-                Ok(Err(error)) => tracing::warn!("cannot take the VPG's peer {outer} away: {error}"),
-                Err(refusal) => tracing::warn!("cannot take the VPG's peer {outer} away: {}", refusal.why),
+                Ok(Err(error)) => notices.push(format!("cannot take the VPG's peer {outer} away: {error}")),
+                // The tunnel is ending.
+                Err(_) => {}
             }
         }
+        tell(&mut self.told_peers, notices);
     }
 
     async fn follow_routes(&mut self, tenant: &Tenant) {
@@ -210,6 +222,16 @@ fn tell(told: &mut Vec<String>, notices: Vec<String>) {
 /// Adds a peer with its inner address; one that is there already gets the address.
 async fn add(tenant: &Tenant, outer: IpAddr, inner: IpAddr) -> Result<(), Refusal> {
     tenant.check_family(outer)?;
+    let refused = |why: &str| Err(Refusal::new(why));
+    match tenant.netlink.route_lookup(outer).await {
+        _ if outer.is_multicast() => return refused("it is a multicast group"),
+        Ok(route) if route.local => return refused("it is an address of this host"),
+        Ok(route) if route.link == Some(tenant.about.link) => {
+            return refused("its own datagrams would go into the tunnel");
+        }
+        // Where there is no way yet, there may be one later.
+        Ok(_) | Err(_) => {}
+    }
     let added = tenant.ask(move |segment, now| match segment.peer_add(Remote::new(outer), now) {
         Ok(_) | Err(ControlError::Exists) => segment.peer_set_inner(outer, Some(inner)),
         Err(error) => Err(error),

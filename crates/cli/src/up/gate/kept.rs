@@ -213,4 +213,19 @@ mod tests {
         }
         fs::remove_dir_all(&dir).unwrap();
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_octets_are_an_answer_or_an_error(start in 0..600_usize, length in 0..40_usize, patch: Vec<u8>) {
+            let (dir, vpg): (_, VpgId) = (dir("any"), "vpg-1".parse().unwrap());
+            let file = KeptFile::in_dir(&dir, &vpg);
+            file.save(&vpg, &seed(), at(1000)).unwrap();
+            let mut octets = fs::read(file.path()).unwrap();
+            let start = start.min(octets.len());
+            octets.splice(start..(start + length).min(octets.len()), patch);
+            fs::write(file.path(), &octets).unwrap();
+            let _ = file.load(&vpg, at(0));
+            fs::remove_dir_all(&dir).unwrap();
+        }
+    }
 }

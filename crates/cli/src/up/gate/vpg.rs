@@ -82,20 +82,22 @@ impl Request {
             .peer
             .is_empty()
             .then(|| config.peers.iter().filter_map(|peer| Some((peer.outer, peer.inner?))).collect());
-        let follower = Follower {
+        let mut follower = Follower {
             api,
             kept,
             interval: self.interval,
             own,
             said: answer,
+            kept_at: None,
             stale,
             peers,
             routes: BTreeSet::new(),
             told: Vec::new(),
+            told_peers: Vec::new(),
             told_routes: Vec::new(),
         };
         if !stale {
-            follower.keep(&follower.said);
+            follower.keep();
         }
         Ok((config, follower))
     }
@@ -108,6 +110,8 @@ impl Request {
         let looked = async {
             let api = Api::new(self.client_config().await?, self.vpg.clone(), self.wait);
             let (answer, notices) = api.look().await?;
+            // Whoever only looks leaves no session behind; where that fails, it ends by itself.
+            let _ = api.call(|client, _| client.log_out()).await;
             let here = Here::look(&answer).await?;
             // Whether the Gate is closed is told below, and is no reason to stop here.
             let intent = intend(&answer, Wanted { open_gate: true, ..self.wanted(&here) })?;

@@ -2,10 +2,11 @@
 
 use vxgate_fake_gate::{Call as FakeCall, FakeGate, Fault, VPG_ID};
 
-use super::super::cancel::Cancelled;
-use super::super::credentials::Credentials;
-use super::super::date::Utc;
+use super::session::TOKEN_LIFE;
 use super::*;
+use crate::api::cancel::Cancelled;
+use crate::api::credentials::Credentials;
+use crate::api::date::Utc;
 
 /// Stands at a moment; each wait is kept and moves it on.
 #[derive(Debug, Default)]
