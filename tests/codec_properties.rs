@@ -9,6 +9,7 @@ use proptest::sample::Index;
 use vxgate_codec::ethernet::{self, MAX_HEADER_OCTETS};
 use vxgate_codec::flow::{SOURCE_PORTS, flow_hash, source_port};
 use vxgate_codec::layers::{Fragment, Layers};
+use vxgate_codec::tcp::{MssLimit, clamp_mss, may_be_syn};
 use vxgate_codec::{MacAddr, ParseError, ReservedBits, Vni, ecn, vxlan};
 
 /// Runs every function that takes bytes and checks what each result promises.
@@ -44,6 +45,14 @@ fn read_all(bytes: &[u8], outer_tos: u8, key: u64) {
         Ok(changed) => assert_eq!(changed, frame != bytes),
         Err(ecn::EcnError) => assert_eq!(frame, bytes),
     }
+    let limit = MssLimit { v4: 536, v6: 1220 };
+    let mut frame = bytes.to_vec();
+    let lowered = clamp_mss(&mut frame, limit, None);
+    assert_eq!(lowered, frame != bytes);
+    assert!(
+        !lowered || may_be_syn(bytes) && !clamp_mss(&mut frame, limit, None),
+        "seen at once, and done once"
+    );
 }
 
 /// A well formed frame with some octets replaced and its end cut off: reaches deeper than any bytes do.

@@ -88,6 +88,10 @@ fn a_wrong_command_line_exits_with_2_and_a_line_that_names_the_argument_and_what
             "up --source-port hash:9-8",
             "vxgate: up: --source-port \"hash:9-8\": a port from 1 to 65535, or hash",
         ),
+        (
+            "up --mss-clamp 87",
+            "vxgate: up: --mss-clamp \"87\": auto, off or a number of octets from 88 to 65495",
+        ),
         ("up --mtu 67", "vxgate: up: --mtu \"67\": an MTU is auto or a number of octets from 68 to 65485"),
         ("up --route 10.0.0.0/33", "vxgate: up: --route \"10.0.0.0/33\": a network or an address"),
         ("up --learning yes", "vxgate: up: --learning \"yes\": on or off"),

@@ -5,4 +5,5 @@ mod bench;
 mod control;
 mod frames;
 mod health;
+mod paths;
 mod workers;

@@ -93,6 +93,7 @@ Examples:
   vxgate up --peer 100.64.158.4 --peer 100.64.158.132 --address 10.225.194.171/9
   vxgate up --dev vx7 --vni 7 --peer 2001:db8::2 --address 192.0.2.1/24 --source-port hash
   vxgate up --underlay eth0 --peer 239.1.1.1 --accept-from 192.168.0.0/16 --route 10.1.0.0/16
+  vxgate up --peer 100.64.158.4 --address 10.225.194.171/9 --forward 172.21.0.0/16
   VXGATE_PEERS=file:/etc/vxgate/peers VXGATE_ADDRESS=10.225.194.171/9 vxgate up
   vxgate up --config /etc/vxgate/vxlan0.toml
   soracom vpg list-gate-peers --vpg-id ID | vxgate up --gate-peers - --local 172.21.0.100

@@ -66,7 +66,7 @@ fn up_command(layers: &Layers, out: &mut dyn Write) -> Result<(), Failure> {
         tunnel = config(completed)?;
         tunnel.notices.extend(notices);
     } else if let Some(request) = up::gate::vpg::Request::of(options) {
-        return if rehearsal { up::rehearse(request, out) } else { up::run_vpg(request, || {}) };
+        return if rehearsal { up::rehearse(request, out) } else { up::run_vpg(&tunnel.dev, request, || {}) };
     }
     if rehearsal { up::rehearse_config(&tunnel, out) } else { up::run(tunnel, || {}) }
 }

@@ -26,7 +26,9 @@ use vxgate_core::HealthConfig;
 
 use crate::args::up::UpOptions;
 pub(crate) use error::ConfigError;
-use values::{BusyPoll, CpuList, DeviceName, Df, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl};
+use values::{
+    BusyPoll, CpuList, DeviceName, Df, Forward, MssClamp, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl,
+};
 
 /// Most peers of one tunnel: the core's default limit of remote VTEPs.
 pub(crate) const MAX_PEERS: usize = 1024;
@@ -91,6 +93,12 @@ pub(crate) struct UpConfig {
     pub(crate) busy_poll: BusyPoll,
     /// The processors that the threads are pinned to in turn; `None` for wherever the system puts them.
     pub(crate) affinity: Option<CpuList>,
+    /// Whose packets are forwarded into the tunnel: nobody's, `on` alone, or networks without host bits, no two alike.
+    pub(crate) forward: Vec<Forward>,
+    /// Whether what is behind the tunnel may begin connections to those who are forwarded.
+    pub(crate) forward_back: bool,
+    /// What becomes of the segment size that TCP connections agree on.
+    pub(crate) mss_clamp: MssClamp,
     /// How peers are probed; `None` for not at all.
     pub(crate) health: Option<HealthConfig>,
     /// The program that is told of a peer that goes down or comes back.
@@ -165,6 +173,9 @@ impl UpConfig {
             threads: options.threads.unwrap_or(Threads::Two),
             busy_poll: options.busy_poll.unwrap_or(BusyPoll::Auto),
             affinity: options.affinity,
+            forward: forward(options.forward)?,
+            forward_back: options.forward_back.unwrap_or(false),
+            mss_clamp: options.mss_clamp.unwrap_or(MssClamp::Auto),
             health: match options.health {
                 Some(false) => None,
                 Some(true) | None => Some(HealthConfig {
@@ -368,6 +379,29 @@ fn routes(
         }
     }
     Ok(kept)
+}
+
+/// Most networks of `--forward`: each takes up to three rules of some 450 octets of a request of 200 KiB.
+pub(crate) const MAX_FORWARDED: usize = 64;
+
+/// Whose packets are forwarded: `off` says nobody's, and stands alone as `on` does.
+fn forward(given: Vec<Forward>) -> Result<Vec<Forward>, ConfigError> {
+    if given.len() > MAX_FORWARDED {
+        return Err(ConfigError::TooManyForwarded { count: given.len() });
+    }
+    for (index, one) in given.iter().enumerate() {
+        match one {
+            Forward::Network(network) if network.addr() != network.network() => {
+                return Err(ConfigError::HostBits { option: "forward", network: *network });
+            }
+            _ if given[..index].contains(one) => return Err(ConfigError::ForwardTwice { given: *one }),
+            Forward::On | Forward::Off if given.len() > 1 => {
+                return Err(ConfigError::ForwardAlone { given: *one });
+            }
+            Forward::On | Forward::Off | Forward::Network(_) => {}
+        }
+    }
+    Ok(if given == [Forward::Off] { Vec::new() } else { given })
 }
 
 /// Whether this one address ends as a network's does: its prefix was left out, most likely.

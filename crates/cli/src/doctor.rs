@@ -77,7 +77,7 @@ fn look(layers: &Layers) -> Result<Vec<Finding>, Failure> {
     findings.extend(checks::route::check_loops(&subject, &host));
     findings.extend(checks::route::check(&subject, &host, &ways));
 
-    let (mtu, about_mtu) = checks::mtu::check(&subject, carrier, &ways);
+    let (mtu, about_mtu) = checks::mtu::check(&subject, &host, carrier, &ways);
     let peers = ways.iter().filter(|(_, way)| way.is_ok()).map(|(peer, _)| *peer).collect();
     let arrival = checks::underlay::arrival(&host, local, carrier);
     let window = Window::open(&subject, &host, &Place { local, peers, carrier, arrival, mtu });

@@ -5,16 +5,21 @@
 //!                                                                                                          │
 //!   nothing left ◄── drop: device, addresses, routes, sockets ◄── threads stopped ◄── signal, down, end ◄──┘
 //! ```
+//!
+//! With `--vpg-id` the API says between lock and plan what the tunnel shall be ([`gate`]), and is followed until the end.
 
 pub(crate) mod error;
+pub(crate) mod forward;
 pub(crate) mod gate;
 mod health;
 mod hook;
 pub(crate) mod owner;
+pub(crate) mod paths;
 pub(crate) mod plan;
 mod serve;
 mod service;
 mod tunnel;
+mod waiting;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -31,11 +36,12 @@ use vxgate_forwarder::Forwarder;
 use vxgate_netlink::Netlink;
 
 use crate::config::UpConfig;
-use crate::config::values::SourcePort;
+use crate::config::values::{DeviceName, SourcePort};
 use crate::control::runtime_dir::RuntimeDir;
 use crate::control::server::{Handler as _, Limits, Listener};
 use crate::failure::Failure;
 use error::UpError;
+use forward::{Forwarding, Side};
 use gate::follow::Follower;
 use gate::vpg::Request;
 use health::Watch;
@@ -44,26 +50,28 @@ use plan::Plan;
 use serve::{About, Tenant};
 use service::Service;
 use tunnel::Tunnel;
+use waiting::Waiting;
 
 /// Runs the tunnel until it is told to end; calls `is_up` when it is up and before anybody can ask it.
 ///
 /// # Errors
 /// It did not come up, or it ended by itself. Nothing is left of it in either case.
 pub(crate) fn run(config: UpConfig, is_up: impl FnOnce()) -> Result<(), Failure> {
-    daemon(async |_: &Service| Ok((config, None)), is_up)
+    let dev = config.dev.clone();
+    daemon(&dev, async |_: &Service| Ok((config, None)), is_up)
 }
 
 /// As [`run`], with what the API says of a VPG.
 ///
 /// # Errors
 /// As those of [`run`], and those of the set-up.
-pub(crate) fn run_vpg(request: Request, is_up: impl FnOnce()) -> Result<(), Failure> {
+pub(crate) fn run_vpg(dev: &DeviceName, request: Request, is_up: impl FnOnce()) -> Result<(), Failure> {
     let prepare = async |service: &Service| {
         service.asking();
         let (config, follower) = request.prepare().await?;
         Ok((config, Some(follower)))
     };
-    daemon(prepare, is_up)
+    daemon(dev, prepare, is_up)
 }
 
 /// Says what a tunnel would be, and makes none.
@@ -103,32 +111,42 @@ pub(crate) fn rehearse_config(config: &UpConfig, out: &mut dyn Write) -> Result<
 
 /// Runs the tunnel that `prepare` finds until it is told to end, which may be while it is being found.
 fn daemon(
+    dev: &DeviceName,
     prepare: impl AsyncFnOnce(&Service) -> Result<(UpConfig, Option<Follower>), Failure>,
     is_up: impl FnOnce(),
 ) -> Result<(), Failure> {
+    let what = format!("tunnel {dev}");
     log_to_stderr();
-    let what = "tunnel";
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::failed(what, chain(&UpError::Start(error))))?;
+    let runtime = runtime.map_err(|error| Failure::failed(&what, chain(&UpError::Start(error))))?;
     // Before there is anything to undo, so that no signal finds something left.
     let signals = runtime.block_on(async { Signals::listen() });
-    let mut signals = signals.map_err(|error| Failure::failed(what, chain(&UpError::Start(error))))?;
+    let mut signals = signals.map_err(|error| Failure::failed(&what, chain(&UpError::Start(error))))?;
+    // The lock comes next: what follows would otherwise be in the way of a tunnel that runs, or be done at the Gate for nothing.
+    let listener = Listener::bind(&RuntimeDir::from_environment(), dev)
+        .map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
     let service = Service::from_environment();
+    let waiting = Arc::new(Waiting::default());
     let prepared = runtime.block_on(async {
         tokio::select! {
-            signal = signals.first() => {
-                tracing::info!(reason = signal, "ending before the tunnel is up");
-                Ok(None)
+            // One that is there at once has nobody to answer first.
+            biased;
+            prepared = prepare(&service) => prepared.map(Ok),
+            signal = signals.first() => Ok(Err(signal)),
+            () = waiting.down.notified() => Ok(Err("vxgate down")),
+            ended = listener.serve(Arc::clone(&waiting), Limits::default()) => {
+                let Err(error) = ended;
+                Err(Failure::failed(&what, chain(&UpError::Start(error))))
             }
-            prepared = prepare(&service) => prepared.map(Some),
         }
     });
-    let prepared = prepared.inspect_err(|failure| service.failed(&failure.to_string()));
-    let Some((config, follower)) = prepared? else { return Ok(()) };
-    let what = format!("tunnel {}", config.dev);
-    // The lock comes next: what follows would otherwise be in the way of a tunnel that runs.
-    let listener = Listener::bind(&RuntimeDir::from_environment(), &config.dev)
-        .map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
+    let (config, follower) = match prepared.inspect_err(|failure| service.failed(&failure.to_string()))? {
+        Ok(prepared) => prepared,
+        Err(reason) => {
+            tracing::info!(reason, "ending before the tunnel is up");
+            return Ok(());
+        }
+    };
     let ended = runtime.block_on(tunnel(&config, follower, signals, &listener, &service, is_up));
     ended.map_err(|error| {
         let why = chain(&error);
@@ -199,6 +217,9 @@ async fn tunnel(
         tracing::warn!("{notice}");
     }
     let tunnel = Tunnel::start(&netlink, config, &plan).await?;
+    let device = Side { index: tunnel.link, name: tunnel.dev.clone() };
+    let mut forwarding = Forwarding::start(&netlink, config, &plan, device).await?;
+    let paths_changed = Arc::new(Notify::new());
     let tenant = Arc::new(Tenant {
         control: tunnel.forwarder.control(),
         about: About {
@@ -219,10 +240,12 @@ async fn tunnel(
             health: config.health,
         },
         netlink: netlink.clone(),
+        paths_changed: Arc::clone(&paths_changed),
         reports: Arc::default(),
         down: Notify::new(),
     });
     let watch = Watch {
+        paths_changed,
         control: tunnel.forwarder.control(),
         netlink,
         dev: tunnel.dev.clone(),
@@ -248,10 +271,13 @@ async fn tunnel(
             let Err(error) = ended;
             return Err(UpError::Start(error));
         }
+        never = forward::keep(&mut forwarding) => match never {},
+        never = paths::follow(&tenant, config, plan.mtu) => match never {},
         () = events(&tunnel.forwarder, &watch) => "the forwarder",
         () = watch.follow_addresses() => "the watch",
         never = follow(follower.as_mut(), &tenant) => match never {},
     };
+    drop(forwarding);
     tracing::info!(dev = tunnel.dev, reason, "ending");
     service.stopping();
     drop(reports);

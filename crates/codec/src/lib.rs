@@ -27,6 +27,7 @@ pub mod ethernet;
 pub mod flow;
 pub mod layers;
 pub mod ndp;
+pub mod tcp;
 pub mod vxlan;
 
 mod error;

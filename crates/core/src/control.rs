@@ -73,6 +73,8 @@ pub struct PeerView {
     pub configured: bool,
     /// How many MAC addresses have an entry at this remote.
     pub macs: usize,
+    /// What the path to it carries, in octets of the outer IP packet; `None` where nothing is known.
+    pub path_mtu: Option<u16>,
     /// What went to it and came from it.
     pub counts: PeerCounts,
     /// Whether it lives.
@@ -116,6 +118,7 @@ impl Segment {
             remote: known.remote,
             configured: known.peer,
             macs: known.macs as usize,
+            path_mtu: self.paths.octets(known.remote.addr),
             counts: counters.peer(id),
             health: self.health.view(known.remote.addr),
         })

@@ -206,6 +206,12 @@ impl Counters {
         self.overlay.own.unanswered.add(1);
     }
 
+    /// Counts an answer to the host that was not given, because too many had been given just before. Overlay-to-underlay thread
+    /// only.
+    pub fn count_held_back(&self) {
+        self.overlay.own.held_back.add(1);
+    }
+
     /// Counts answers to the host that the port has taken. Underlay-to-overlay thread only.
     pub fn count_answered(&self, frames: u64, octets: u64) {
         self.underlay.own.answered.add(frames, octets);

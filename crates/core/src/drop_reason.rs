@@ -37,7 +37,7 @@ pub enum DropReason {
     Ecn,
     /// No entry for the destination and no flood list.
     NoRemote,
-    /// The frame with its outer headers is longer than the underlay carries.
+    /// The frame with its outer headers is longer than the path to the remote carries.
     TooBig,
     /// The offload header says what the frame is not.
     BadSuperframe,
@@ -139,7 +139,7 @@ impl DropReason {
                 "the underlay marked congestion on a frame whose sender does not understand the mark"
             }
             Self::NoRemote => "no entry for the destination MAC address and no peer to flood to",
-            Self::TooBig => "the frame with its outer headers is longer than the underlay's MTU",
+            Self::TooBig => "the frame with its outer headers is longer than the path to the remote carries",
             Self::BadSuperframe => "the offload header of the frame does not fit its contents",
             Self::PortFull => "the overlay port did not take the frame in time",
             Self::PortRefused => "the overlay port refused the frame",

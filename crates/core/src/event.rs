@@ -50,6 +50,13 @@ pub enum Event {
     },
     /// The last peer that was not down is: all of them are sent to again, until one is up.
     AllPeersSilent,
+    /// The path to a peer carries another size than was known.
+    PathMtu {
+        /// Its outer address.
+        addr: IpAddr,
+        /// What it carries, in octets of the outer IP packet.
+        octets: u16,
+    },
 }
 
 /// The events that nobody has taken yet, oldest first; above the limit new ones are lost and counted.

@@ -46,6 +46,7 @@ pub use self::refusal::AnswerRefusal;
 use self::session::{Change, Due, Session};
 pub use self::transmit::Transmit;
 use self::transmit::TransmitQueue;
+use crate::paths::token_of;
 use crate::peers::Peers;
 use crate::{ControlError, Event, FloodTarget, FlushFilter, Segment, Timestamp};
 
@@ -287,6 +288,11 @@ impl Segment {
     /// Somebody at this outer address says where an inner address is; mostly to the host, who asks, too.
     pub(crate) fn handle_answer(&mut self, outer: IpAddr, answer: Answer, now: Timestamp) {
         let Some(config) = self.health.config else { return };
+        if let Some(token) = token_of(answer.to)
+            && self.handle_path_answer(outer, answer.inner, token, now)
+        {
+            return;
+        }
         let is_alone = self.health.is_all_silent;
         let Health { own, sessions, .. } = &mut self.health;
         let Some(session) = sessions.get_mut(&outer).filter(|its| its.inner() == Some(answer.inner)) else {

@@ -6,7 +6,7 @@ use vxgate_codec::{MacAddr, ethernet};
 
 use crate::fdb::FdbReader;
 use crate::remote::RemoteTable;
-use crate::{Counters, Destination, DropReason, FloodLists, OverlayVerdict, PeerId, Remote};
+use crate::{Counters, Destination, DropReason, FloodLists, Limits, OverlayVerdict, PeerId, Remote};
 
 /// The half of a segment that says where frames from the overlay go. It reads what the [`Segment`](crate::Segment) writes in
 /// another thread, without a lock.
@@ -19,6 +19,7 @@ pub struct OverlayHalf {
     pub(crate) remotes: Arc<RemoteTable>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) flood: Arc<FloodLists>,
+    pub(crate) limits: Arc<Limits>,
 }
 
 impl OverlayHalf {
@@ -78,6 +79,12 @@ impl OverlayHalf {
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// How long frames may be, now and while the segment lives.
+    #[must_use]
+    pub fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits)
     }
 
     /// Takes over the lists that [`Segment::poll_flood`](crate::Segment::poll_flood) gave.

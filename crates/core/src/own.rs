@@ -23,6 +23,7 @@ pub(crate) struct OwnOverlaySide {
     pub(crate) sent: Flow,
     pub(crate) unsent: Counter,
     pub(crate) unanswered: Counter,
+    pub(crate) held_back: Counter,
 }
 
 /// What the underlay-to-overlay thread counts of them.
@@ -39,6 +40,7 @@ impl OwnOverlaySide {
             unsent: self.unsent.load(),
             answered: other.answered.load(),
             unanswered: self.unanswered.load() + other.undelivered.load(),
+            held_back: self.held_back.load(),
         }
     }
 }
@@ -54,6 +56,8 @@ pub struct OwnCounts {
     pub answered: FlowCounts,
     /// Frames for the host that found no room, or that the port refused.
     pub unanswered: u64,
+    /// Answers to the host that were not given, because too many had been given just before.
+    pub held_back: u64,
 }
 
 impl OwnCounts {
@@ -63,6 +67,7 @@ impl OwnCounts {
             unsent: self.unsent + other.unsent,
             answered: self.answered.add(other.answered),
             unanswered: self.unanswered + other.unanswered,
+            held_back: self.held_back + other.held_back,
         }
     }
 }

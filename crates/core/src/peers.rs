@@ -11,7 +11,7 @@ use core::net::{IpAddr, SocketAddr};
 use vxgate_codec::{MacAddr, Vni};
 
 use crate::remote::RemoteTable;
-use crate::{Counters, FloodTarget, PeerId, Remote, Timestamp};
+use crate::{Counters, FloodTarget, Limits, PeerId, Remote, Timestamp};
 
 /// As many remotes are known as may be.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,7 @@ pub(crate) struct TooMany;
 #[derive(Debug)]
 pub(crate) struct Peers {
     table: Arc<RemoteTable>,
+    limits: Arc<Limits>,
     /// Of every worker.
     counters: Vec<Arc<Counters>>,
     /// By number.
@@ -92,7 +93,7 @@ impl Source {
 
 impl Peers {
     pub(crate) fn new(
-        table: Arc<RemoteTable>,
+        (table, limits): (Arc<RemoteTable>, Arc<Limits>),
         counters: Arc<Counters>,
         limit: usize,
         port: u16,
@@ -100,6 +101,7 @@ impl Peers {
     ) -> Peers {
         Peers {
             table,
+            limits,
             counters: vec![counters],
             known: iter::repeat_n(None, limit).collect(),
             by_remote: BTreeMap::new(),
@@ -232,6 +234,7 @@ impl Peers {
             && let Some(gone) = known.take_if(|known| known.macs == 0 && known.lists == 0)
         {
             self.table.forget(peer);
+            self.limits.set_towards(peer, None);
             self.by_remote.remove(&gone.remote);
             self.free.push_back(peer.0);
             self.version = self.version.wrapping_add(1);

@@ -23,19 +23,21 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use vxgate_codec::MacAddr;
+use vxgate_codec::tcp::MssLimit;
 
 use crate::accept::AcceptList;
 use crate::event::EventQueue;
 use crate::fdb::{Entry, Fdb, Hit, Kind};
 use crate::flood::{List, Lists};
 use crate::health::{Health, may_answer};
+use crate::paths::Paths;
 use crate::peers::{Peers, Reference, Source};
 use crate::remote::RemoteTable;
 use crate::time::span_seconds_up;
 use crate::underlay::{Seen, inspect};
 use crate::{
-    AllCounters, Counters, DropReason, EntryState, Event, FloodLists, OverlayHalf, PeerId, Prefix, Remote,
-    SegmentConfig, Sighting, Timestamp, UnderlayHalf, UnderlayVerdict, UnderlayView,
+    AllCounters, Counters, DropReason, EntryState, Event, FloodLists, Limits, OverlayHalf, PeerId, Prefix,
+    Remote, SegmentConfig, Sighting, Timestamp, UnderlayHalf, UnderlayVerdict, UnderlayView,
 };
 
 /// One VXLAN segment: the single writer of all that is known about it.
@@ -67,10 +69,12 @@ pub struct Segment {
     pub(crate) config: SegmentConfig,
     pub(crate) counters: Arc<Counters>,
     pub(crate) remotes: Arc<RemoteTable>,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) peers: Peers,
     pub(crate) fdb: Fdb,
     pub(crate) lists: Lists,
     pub(crate) health: Health,
+    pub(crate) paths: Paths,
     accept: AcceptList,
     events: EventQueue,
     /// [`SegmentConfig::ageing`] in seconds; 0: for ever.
@@ -99,11 +103,20 @@ impl Segment {
         let config = config.clamped();
         let counters = Arc::new(Counters::new(config.max_peers));
         let remotes = Arc::new(RemoteTable::new(config.max_peers));
+        let limits = Arc::new(Limits::new(config.max_peers));
         let (table, counts) = (Arc::clone(&remotes), Arc::clone(&counters));
         Segment {
-            peers: Peers::new(table, counts, config.max_peers, config.port, config.vni),
+            peers: Peers::new(
+                (table, Arc::clone(&limits)),
+                counts,
+                config.max_peers,
+                config.port,
+                config.vni,
+            ),
             fdb: Fdb::new(config.max_macs, config.hash_key),
             lists: Lists::default(),
+            paths: Paths::default(),
+            limits,
             health: Health::default(),
             accept: AcceptList::new(config.accept_from.clone()),
             events: EventQueue::new(),
@@ -138,6 +151,7 @@ impl Segment {
             remotes: Arc::clone(&self.remotes),
             counters: Arc::clone(&self.counters),
             flood: Arc::new(self.lists.snapshot(&self.peers)),
+            limits: Arc::clone(&self.limits),
         }
     }
 
@@ -150,7 +164,8 @@ impl Segment {
         let overlay = OverlayHalf { counters: Arc::clone(&counters), ..self.overlay_half() };
         let rules = (self.config.vni, self.config.reserved_bits);
         let (fdb, remotes) = (self.fdb.reader(), Arc::clone(&self.remotes));
-        (overlay, UnderlayHalf::new(fdb, remotes, counters, rules, self.view()))
+        let shared = (counters, Arc::clone(&self.limits));
+        (overlay, UnderlayHalf::new(fdb, remotes, shared, rules, self.view()))
     }
 
     /// The counters of the two threads that this segment and its [`overlay_half`](Segment::overlay_half) are for: all there are
@@ -158,6 +173,18 @@ impl Segment {
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// How long frames may be, now and while the segment lives.
+    #[must_use]
+    pub fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits)
+    }
+
+    /// Lowers the maximum segment sizes of TCP connections to this, in both directions and from the next frame on; `None`, the
+    /// default, leaves them as they are.
+    pub fn set_mss_limit(&mut self, limit: Option<MssLimit>) {
+        self.limits.set_mss(limit);
     }
 
     /// The counters of all workers that there are by now, added up.
@@ -324,6 +351,7 @@ impl Segment {
     /// Time is counted in whole seconds, so that an entry lives up to a second longer, and in a table of more than 16384 up to 8
     /// more.
     pub fn handle_tick(&mut self, now: Timestamp) {
+        self.tick_paths(now);
         let now_s = now.seconds();
         if now_s == self.swept_s || self.ageing_s == 0 {
             return;

@@ -30,7 +30,7 @@ use crate::fdb::{FdbReader, Hit};
 use crate::health::{Answer, AnswerRefusal, Malformed, may_answer, read};
 use crate::peers::Source;
 use crate::remote::RemoteTable;
-use crate::{Counters, DropReason, EntryState, Prefix, Timestamp, UnderlayVerdict};
+use crate::{Counters, DropReason, EntryState, Limits, Prefix, Timestamp, UnderlayVerdict};
 
 /// What every worker goes by that control and learning may change, as it was at one moment.
 ///
@@ -90,6 +90,7 @@ pub struct UnderlayHalf {
     pub(crate) fdb: FdbReader,
     pub(crate) remotes: Arc<RemoteTable>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) vni: Vni,
     pub(crate) reserved_bits: ReservedBits,
     view: Arc<UnderlayView>,
@@ -102,7 +103,7 @@ impl UnderlayHalf {
     pub(crate) fn new(
         fdb: FdbReader,
         remotes: Arc<RemoteTable>,
-        counters: Arc<Counters>,
+        (counters, limits): (Arc<Counters>, Arc<Limits>),
         (vni, reserved_bits): (Vni, ReservedBits),
         view: UnderlayView,
     ) -> UnderlayHalf {
@@ -110,6 +111,7 @@ impl UnderlayHalf {
             fdb,
             remotes,
             counters,
+            limits,
             vni,
             reserved_bits,
             view: Arc::new(view),
@@ -123,6 +125,12 @@ impl UnderlayHalf {
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// How long frames may be, now and while the segment lives.
+    #[must_use]
+    pub fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits)
     }
 
     /// Takes over what [`Segment::poll_view`](crate::Segment::poll_view) gave.

@@ -1,18 +1,21 @@
 //! Overlay to underlay: one thread's work, a batch at a time.
 //!
 //! ```text
-//!   PortRx::recv ─► OverlayHalf::handle_overlay ─► OuterPolicy::outer ─► UnderlayTx::push ─► UnderlayTx::flush
+//!   PortRx::recv ─► tcp::clamp_mss ─► OverlayHalf::handle_overlay ─┬─► OuterPolicy::outer ─► UnderlayTx::push ─► flush
+//!                                                                  └─► longer than a path carries: the host is told
 //! ```
 
 use std::io;
 use std::sync::Arc;
 
-use vxgate_core::{Counters, DropReason, FloodLists, OverlayHalf, OverlayVerdict, PeerId, Transmit};
+use vxgate_codec::tcp;
+use vxgate_core::{Counters, DropReason, FloodLists, Limits, OverlayHalf, OverlayVerdict, PeerId, Transmit};
 use vxgate_offload::Work;
 
 use crate::outer::OuterPolicy;
 use crate::own::Answers;
 use crate::port::PortRx;
+use crate::too_big::{self, ANSWER_OCTETS, Allowance};
 use crate::underlay::{Outer, Tally, Target, UnderlayTx};
 
 /// The overlay-to-underlay direction: reads frames from a port, sends each where the core says.
@@ -20,11 +23,11 @@ pub struct Egress<R, T> {
     port: R,
     underlay: T,
     half: OverlayHalf,
+    limits: Arc<Limits>,
     policy: OuterPolicy,
     tally: CounterTally,
     targets: Vec<Target>,
-    /// Where answers to the host go; `None` where nobody takes them.
-    answers: Option<Answers>,
+    host: Host,
 }
 
 impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
@@ -36,13 +39,14 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
         counters: Arc<Counters>,
         policy: OuterPolicy,
     ) -> Self {
-        let tally = CounterTally(counters);
-        Self { port, underlay, half, policy, tally, targets: Vec::new(), answers: None }
+        let (limits, tally) = (half.limits(), CounterTally(counters));
+        let host = Host { answers: None, allowance: Allowance::FULL };
+        Self { port, underlay, half, limits, policy, tally, targets: Vec::new(), host }
     }
 
     /// The same, with somebody to take answers to the host.
     pub(crate) fn with_answers(self, answers: Answers) -> Self {
-        Self { answers: Some(answers), ..self }
+        Self { host: Host { answers: Some(answers), ..self.host }, ..self }
     }
 
     /// Forwards one batch and returns how many frames it held; 0 means that none was queued.
@@ -67,14 +71,21 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
 
     /// The second half of a turn: sends the batch.
     pub(crate) fn forward(&mut self, count: usize) -> io::Result<()> {
+        let mss = self.limits.mss();
         for index in 0..count {
-            let frame = self.port.frame(index);
-            let octets = frame.octets();
-            let single;
-            let targets = match self.half.handle_superframe(octets, frame.frames() as u64) {
+            let mut frame = self.port.frame(index);
+            if let Some(limit) = mss
+                && tcp::may_be_syn(frame.octets())
+            {
+                let unfinished = frame.work.unfinished_field();
+                tcp::clamp_mss(frame.octets_mut(), limit, unfinished);
+            }
+            let (octets, frames, longest) = (frame.octets(), frame.frames() as u64, frame.longest());
+            let mut single;
+            let mut targets = match self.half.handle_superframe(octets, frames) {
                 OverlayVerdict::Unicast(peer, to) => {
                     single = [Target { peer, address: to.addr, vni: to.vni }];
-                    &single[..]
+                    &mut single[..]
                 }
                 OverlayVerdict::Flood(to) => {
                     self.targets.clear();
@@ -83,11 +94,19 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
                         address: to.addr,
                         vni: to.vni,
                     }));
-                    &self.targets
+                    &mut self.targets
                 }
                 // The core has counted it.
                 OverlayVerdict::Drop(_) => continue,
             };
+            if !self.limits.fits_everywhere(longest) {
+                let (fitting, room) = fit(targets, longest, frames, &self.limits, &mut self.tally);
+                if fitting.is_empty() {
+                    self.host.tell_too_big(octets, room, &self.tally.0);
+                    continue;
+                }
+                targets = fitting;
+            }
             let outer = self.policy.outer(octets);
             self.underlay.push(octets, frame.work, &outer, targets, &mut self.tally);
         }
@@ -120,9 +139,7 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
     /// Hands the host a frame of our own, in answer to one of its own, by way of the thread that has the port's sending half. What
     /// finds no room there is counted ([`OwnCounts::unanswered`](vxgate_core::OwnCounts)).
     pub fn answer(&mut self, frame: &[u8]) {
-        if !self.answers.as_ref().is_some_and(|answers| answers.send(frame)) {
-            self.tally.0.count_unanswered();
-        }
+        self.host.answer(frame, &self.tally.0);
     }
 
     /// Takes over flood lists that changed.
@@ -133,6 +150,59 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
     /// What becomes readable when [`Egress::turn`] may find a frame.
     pub fn port(&self) -> &R {
         &self.port
+    }
+}
+
+/// Moves the targets whose path carries a frame of this length to the front and returns them, with the room on the narrowest
+/// path of the others. For those the frame is dropped.
+#[cold]
+fn fit<'a>(
+    targets: &'a mut [Target],
+    longest: usize,
+    frames: u64,
+    limits: &Limits,
+    tally: &mut CounterTally,
+) -> (&'a mut [Target], u32) {
+    let (mut fitting, mut room) = (0, u32::MAX);
+    for at in 0..targets.len() {
+        let towards = limits.towards(targets[at].peer);
+        if longest as u64 <= u64::from(towards) {
+            // In their order: the others are not looked at again.
+            targets[fitting] = targets[at];
+            fitting += 1;
+        } else {
+            room = room.min(towards);
+            tally.dropped(targets[at].peer, DropReason::TooBig, frames);
+        }
+    }
+    (&mut targets[..fitting], room)
+}
+
+/// The host, as the one that is answered.
+struct Host {
+    /// Where answers go; `None` where nobody takes them.
+    answers: Option<Answers>,
+    allowance: Allowance,
+}
+
+impl Host {
+    /// Tells the sender of a frame that no path carries it.
+    #[cold]
+    fn tell_too_big(&mut self, frame: &[u8], room_octets: u32, counters: &Counters) {
+        let Some(answers) = &self.answers else { return };
+        let mut answer = [0; ANSWER_OCTETS];
+        let Some(octets) = too_big::answer(frame, room_octets, &mut answer) else { return };
+        if self.allowance.take(answers.now()) {
+            self.answer(&answer[..octets], counters);
+        } else {
+            counters.count_held_back();
+        }
+    }
+
+    fn answer(&self, frame: &[u8], counters: &Counters) {
+        if !self.answers.as_ref().is_some_and(|answers| answers.send(frame)) {
+            counters.count_unanswered();
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Underlay to overlay: one thread's work, a batch at a time.
 //!
 //! ```text
-//!   UnderlayRx::recv ─► Segment::handle_underlay ─► ecn::decap_frame ─► Work::from_peer ─► PortTx::push ─► flush
+//!   UnderlayRx::recv ─► Segment::handle_underlay ─► ecn::decap_frame ─► Work::from_peer ─► tcp::clamp_mss ─► PortTx::push ─► flush
 //! ```
 //!
 //! The [`Segment`] lives here: this thread alone learns, ages and carries out what the control plane asks. Where several
@@ -11,9 +11,10 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use vxgate_codec::ecn;
+use vxgate_codec::{ecn, tcp};
 use vxgate_core::{
-    Counters, DropReason, PeerId, Segment, Sighting, Timestamp, UnderlayHalf, UnderlayVerdict, UnderlayView,
+    Counters, DropReason, Limits, PeerId, Segment, Sighting, Timestamp, UnderlayHalf, UnderlayVerdict,
+    UnderlayView,
 };
 use vxgate_offload::Work;
 
@@ -47,14 +48,15 @@ pub struct Ingress<R, T, J = Segment> {
     port: T,
     judge: J,
     counters: Arc<Counters>,
+    limits: Arc<Limits>,
     mtu_octets: usize,
     /// Frames of this batch that the port has taken, and may still lose at the flush: whose they are, and their octets.
     taken: Vec<(Option<PeerId>, u64)>,
 }
 
 impl<R: UnderlayRx, T: PortTx, J: Judge> Ingress<R, T, J> {
-    fn joined(underlay: R, port: T, judge: J, counters: Arc<Counters>) -> Self {
-        Self { underlay, port, judge, counters, mtu_octets: 0, taken: Vec::new() }
+    fn joined(underlay: R, port: T, judge: J, counters: Arc<Counters>, limits: Arc<Limits>) -> Self {
+        Self { underlay, port, judge, counters, limits, mtu_octets: 0, taken: Vec::new() }
     }
 
     /// Forwards one batch and returns how many datagrams it held; 0 means that none was queued.
@@ -74,6 +76,7 @@ impl<R: UnderlayRx, T: PortTx, J: Judge> Ingress<R, T, J> {
 
     /// The second half of a turn: delivers the batch.
     pub(crate) fn forward(&mut self, count: usize, now: Timestamp) -> io::Result<()> {
+        let mss = self.limits.mss();
         for index in 0..count {
             let datagram = self.underlay.datagram(index);
             let payload = &mut datagram.buffer[datagram.payload.clone()];
@@ -97,6 +100,11 @@ impl<R: UnderlayRx, T: PortTx, J: Judge> Ingress<R, T, J> {
                 .segment_octets
                 .and_then(|octets| Work::from_peer_run(inner, octets))
                 .unwrap_or_else(|| Work::from_peer(inner, self.mtu_octets));
+            if let Some(limit) = mss
+                && tcp::may_be_syn(inner)
+            {
+                tcp::clamp_mss(inner, limit, work.unfinished_field());
+            }
             let octets = inner.len() as u64;
             let range = datagram.payload.start + start..datagram.payload.end;
             match self.port.push(Frame { buffer: datagram.buffer, range, work }) {
@@ -147,8 +155,8 @@ impl<R: UnderlayRx, T: PortTx> Ingress<R, T> {
     /// # Errors
     /// The port's device is gone.
     pub fn new(underlay: R, port: T, segment: Segment) -> io::Result<Self> {
-        let counters = segment.counters();
-        let mut ingress = Self::joined(underlay, port, segment, counters);
+        let (counters, limits) = (segment.counters(), segment.limits());
+        let mut ingress = Self::joined(underlay, port, segment, counters, limits);
         ingress.follow_device()?;
         Ok(ingress)
     }
@@ -187,8 +195,8 @@ impl<R: UnderlayRx, T: PortTx> Ingress<R, T, UnderlayHalf> {
     /// # Errors
     /// The port's device is gone.
     pub fn of_worker(underlay: R, port: T, half: UnderlayHalf) -> io::Result<Self> {
-        let counters = half.counters();
-        let mut ingress = Self::joined(underlay, port, half, counters);
+        let (counters, limits) = (half.counters(), half.limits());
+        let mut ingress = Self::joined(underlay, port, half, counters, limits);
         ingress.tick()?;
         Ok(ingress)
     }

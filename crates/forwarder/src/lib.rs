@@ -62,6 +62,7 @@ mod patience;
 mod pcap;
 pub mod port;
 mod tap;
+mod too_big;
 mod udp;
 pub mod underlay;
 mod worker;
@@ -85,11 +86,12 @@ pub use underlay::{Datagram, Outer, Tally, Target, Underlay, UnderlayRx, Underla
 pub use worker::SecondThread;
 
 // What an embedder needs of the crates below, so that this one is the only dependency to name.
+pub use vxgate_codec::tcp::MssLimit;
 pub use vxgate_codec::{MacAddr, ReservedBits, Vni};
 pub use vxgate_core::{
     AllCounters, AnswerRefusal, ControlError, Counters, Counts, DownReason, DropReason, EntryState,
-    EntryView, Event, FloodLists, HealthConfig, OverlayHalf, OwnCounts, PeerHealth, PeerId, PeerState,
-    PeerView, Prefix, Remote, Segment, SegmentConfig, Timestamp, Transmit,
+    EntryView, Event, FloodLists, HealthConfig, Limits, OverlayHalf, OwnCounts, PathDiscovery, PeerHealth,
+    PeerId, PeerState, PeerView, Prefix, Remote, Segment, SegmentConfig, Timestamp, Transmit,
 };
 pub use vxgate_offload::{Joins, Work};
 pub use vxgate_sys::plain_tap::PlainTap;

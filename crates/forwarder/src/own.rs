@@ -14,6 +14,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam::channel::{self, Receiver, Sender};
 use vxgate_core::{Segment, Transmit};
@@ -102,6 +103,11 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
+    /// How long the forwarder has run.
+    pub(crate) fn now(&self) -> Duration {
+        self.shared.clock.elapsed()
+    }
+
     /// Hands a frame for the host over; false where there is no room.
     pub(crate) fn send(&self, frame: &[u8]) -> bool {
         if self.frames.is_full() {
@@ -123,8 +129,6 @@ pub(crate) struct Answer(pub(crate) Vec<u8>);
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use vxgate_codec::MacAddr;
     use vxgate_core::SegmentConfig;
 

@@ -49,6 +49,15 @@ impl Frame<'_> {
         }
     }
 
+    /// How long the longest frame of the wire is that it stands for, in octets: of a superframe, its first segment.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        match self.work {
+            Work::Split(split) => split.segment_length(self.range.len(), 0),
+            Work::Done | Work::Checksum(_) => self.range.len(),
+        }
+    }
+
     /// The same frame, lent on.
     pub fn reborrow(&mut self) -> Frame<'_> {
         Frame { buffer: self.buffer, range: self.range.clone(), work: self.work }

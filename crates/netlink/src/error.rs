@@ -59,9 +59,9 @@ impl Error {
         matches!(self.errno(), Some(libc::ENODEV | libc::ENOENT | libc::ESRCH | libc::EADDRNOTAVAIL))
     }
 
-    /// This kernel does not know that kind of object or setting (`EOPNOTSUPP`, `EAFNOSUPPORT`).
+    /// This kernel does not know that kind of object or setting (`EOPNOTSUPP`, `EAFNOSUPPORT`, `EPROTONOSUPPORT`).
     pub fn is_unsupported(&self) -> bool {
-        matches!(self.errno(), Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT))
+        matches!(self.errno(), Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT))
     }
 
     /// There is no way to the destination (`ENETUNREACH`, `EHOSTUNREACH`).

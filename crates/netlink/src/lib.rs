@@ -1,4 +1,4 @@
-//! Links, addresses, routes and neighbours of this network namespace, by rtnetlink.
+//! Links, addresses, routes and neighbours of this network namespace, by rtnetlink, and tables of nftables.
 //! Never runs another program and never touches a frame.
 //!
 //! A [`Netlink`] speaks for the network namespace of the thread that opened it. Each request is one message to the
@@ -25,8 +25,10 @@ mod handle;
 mod link;
 mod link_kinds;
 mod neighbour;
+pub mod nft;
 mod route;
 mod vxlan;
+mod watch;
 
 pub use address::Address;
 pub use error::Error;
@@ -36,3 +38,4 @@ pub use link::{Link, LinkCounters};
 pub use neighbour::{Neighbour, NeighbourState};
 pub use route::Route;
 pub use vxlan::{DontFragment, TimeToLive, TypeOfService, Vxlan};
+pub use watch::Watch;

@@ -176,6 +176,14 @@ impl Netlink {
         self.set_attribute("set the largest superframe of", link, LinkAttribute::GsoMaxSize(octets)).await
     }
 
+    /// Puts the link into a group of links, 0 being the one that all are in at first.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn set_group(&self, link: &Link, group: u32) -> Result<(), Error> {
+        self.set_attribute("set the group of", link, LinkAttribute::Group(group)).await
+    }
+
     /// Gives the link another name.
     ///
     /// # Errors

@@ -31,6 +31,8 @@ pub struct Route {
     pub metric: Option<u32>,
     /// The MTU that the route itself carries, set or learned, in octets; none means the link's.
     pub mtu: Option<u32>,
+    /// Whether that MTU was learned from an ICMP error, and will be forgotten in time.
+    pub mtu_learned: bool,
     /// Whether the destination is an address of this host.
     pub local: bool,
 }
@@ -182,7 +184,7 @@ fn route_of(message: RouteMessage) -> Route {
         AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     };
-    let (mut destination, mut mtu) = (everywhere, None);
+    let (mut destination, mut mtu, mut expires) = (everywhere, None, false);
     let (mut link, mut gateway, mut source, mut metric) = (None, None, None, None);
     for attribute in message.attributes {
         match attribute {
@@ -192,6 +194,7 @@ fn route_of(message: RouteMessage) -> Route {
             RouteAttribute::PrefSource(address) => source = ip_of(address),
             RouteAttribute::Priority(value) => metric = Some(value),
             RouteAttribute::Metrics(metrics) => mtu = metrics.iter().find_map(mtu_of),
+            RouteAttribute::CacheInfo(info) => expires = info.expires != 0,
             _ => {}
         }
     }
@@ -203,6 +206,7 @@ fn route_of(message: RouteMessage) -> Route {
         source,
         metric,
         mtu,
+        mtu_learned: expires && mtu.is_some(),
         local: message.header.kind == RouteType::Local,
     }
 }

@@ -4,8 +4,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use ipnet::IpNet;
-use vxgate_netlink::{DontFragment, Error, NeighbourState, Netlink, TimeToLive, TypeOfService, Vxlan};
+use vxgate_netlink::{DontFragment, Error, NeighbourState, Netlink, TimeToLive, TypeOfService, Vxlan, Watch};
 use vxgate_testbed::{Host, isolated};
 
 /// Runs `body` with a netlink connection to an empty host.
@@ -48,6 +49,37 @@ fn a_link_takes_what_is_set() {
             assert_eq!(names.len(), 3, "{names:?}");
             netlink.link_delete(&link).await?;
             assert_eq!(netlink.links().await?.len(), 1, "the other end went along");
+            Ok(())
+        });
+    });
+}
+
+#[test]
+fn a_watch_hears_of_links_and_routes_that_change() {
+    isolated!(|| {
+        in_empty_host(async |netlink| {
+            let link = netlink.veth_add("v0", "v1", None).await?;
+            netlink.set_up(&link).await?;
+            netlink.set_up(&netlink.link_by_name("v1").await?).await?;
+            netlink.address_add(&link, net("192.0.2.1/24")).await?;
+            let mut watch = Watch::open()?;
+            // Each request lets what was told meanwhile come in.
+            let hears = async |watch: &mut Watch| {
+                for _ in 0..100 {
+                    let _ = netlink.links().await;
+                    if let Some(more) = watch.changed().now_or_never() {
+                        return more;
+                    }
+                }
+                false
+            };
+            // What the kernel does by itself when a link comes up is done some time.
+            while hears(&mut watch).await {}
+            netlink.set_mtu(&link, 1400).await?;
+            assert!(hears(&mut watch).await, "a link");
+            while hears(&mut watch).await {}
+            netlink.route_add(net("198.51.100.0/24"), &link, None, None).await?;
+            assert!(hears(&mut watch).await, "a route");
             Ok(())
         });
     });

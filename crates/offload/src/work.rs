@@ -189,6 +189,17 @@ impl Work {
         }
     }
 
+    /// Offset in the frame of a checksum field that holds the pseudo header's sum only, until this work is done.
+    #[must_use]
+    pub fn unfinished_field(&self) -> Option<usize> {
+        let at = match self {
+            Self::Done => return None,
+            Self::Checksum(at) => *at,
+            Self::Split(split) => split.checksum_at(),
+        };
+        Some(usize::from(at.start) + usize::from(at.offset))
+    }
+
     /// The virtio header that hands this work on to a kernel.
     #[must_use]
     pub fn to_virtio(self) -> VirtioNetHeader {

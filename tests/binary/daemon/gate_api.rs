@@ -361,6 +361,38 @@ fn what_vxgate_gate_peers_prints_is_a_list_to_come_up_from() {
 }
 
 #[test]
+fn a_tunnel_that_waits_for_the_api_says_so_and_can_be_taken_down_and_a_second_asks_nobody() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let api = Api::with_gate();
+        let before = Traces::of(&api.ground.you);
+        api.fake.fault(Call::Vpg, 1, Fault::silent());
+        let mut daemon = Daemon::spawn(api.command(&up("--open-gate")));
+        assert!(eventually(PATIENCE, || api.fake.count(Call::Vpg) > 0), "{}", daemon.log());
+        let shown = api.ground.vxgate("show vxlan0");
+        assert_eq!(shown.code, Some(1), "{}", shown.stdout);
+        assert!(
+            shown.stderr.contains("the tunnel is not up yet: the Gate's API is being asked"),
+            "{}",
+            shown.stderr
+        );
+        let second = Ended::of(api.command(&up("--open-gate")));
+        assert_eq!(second.code, Some(1));
+        assert!(second.stderr.contains("vxgate is already running for vxlan0"), "{}", second.stderr);
+        assert_eq!(api.fake.count(Call::Auth), 1, "the second asks nobody");
+        let down = api.ground.vxgate("down");
+        assert_eq!((down.code, down.stderr.as_str()), (Some(0), ""));
+        let (status, log) = daemon.wait();
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(log.contains("ending before the tunnel is up"), "{log}");
+        before.again(&api.ground.you, "down");
+        assert_eq!((api.fake.count(Call::Register), api.fake.count(Call::Open)), (0, 0));
+    });
+}
+
+#[test]
 fn a_passing_fault_at_the_start_is_waited_out_with_a_word() {
     isolated!(|| {
         if missing() {

@@ -25,6 +25,8 @@ mod failover;
 #[cfg(test)]
 mod figures;
 #[cfg(test)]
+mod forward;
+#[cfg(test)]
 mod gate_api;
 #[cfg(test)]
 mod gate_peers;
@@ -39,6 +41,8 @@ mod lab;
 #[cfg(test)]
 mod mtu;
 #[cfg(test)]
+mod path;
+#[cfg(test)]
 mod refused;
 #[cfg(test)]
 mod service;
@@ -46,5 +50,7 @@ mod service;
 mod systemd;
 #[cfg(test)]
 mod threads;
+#[cfg(test)]
+mod vrrp;
 #[cfg(test)]
 mod workers;

@@ -18,4 +18,6 @@ mod receipt;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod too_big;
+#[cfg(test)]
 mod traffic;

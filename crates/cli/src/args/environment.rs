@@ -40,6 +40,9 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("threads", "VXGATE_THREADS"),
     ("busy-poll", "VXGATE_BUSY_POLL"),
     ("affinity", "VXGATE_AFFINITY"),
+    ("forward", "VXGATE_FORWARD"),
+    ("forward-back", "VXGATE_FORWARD_BACK"),
+    ("mss-clamp", "VXGATE_MSS_CLAMP"),
     ("health", "VXGATE_HEALTH"),
     ("probe-interval", "VXGATE_PROBE_INTERVAL"),
     ("probe-retry", "VXGATE_PROBE_RETRY"),
@@ -63,7 +66,7 @@ pub(crate) fn variable(option: &str) -> &str {
 }
 
 /// Options that take many values: in a variable, separated by commas or white space.
-const LISTS: &[&str] = &["peer", "address", "route", "accept-from"];
+const LISTS: &[&str] = &["peer", "address", "route", "accept-from", "forward"];
 
 /// Longest file behind a `file:PATH`, in octets: far above 1024 peers.
 const MAX_FILE_OCTETS: u64 = 64 * 1024;
@@ -185,7 +188,7 @@ mod tests {
                 line.push(format!("--{option}={}", if option == "source-port" { "4789" } else { default }));
             }
         }
-        assert_eq!(line.len(), 26, "{line:?}");
+        assert_eq!(line.len(), 29, "{line:?}");
         assert_eq!(UpConfig::new(read_layer(line).unwrap()), UpConfig::new(UpOptions::default()));
     }
 

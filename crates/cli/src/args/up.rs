@@ -12,7 +12,7 @@ use vxgate_codec::{ReservedBits, Vni};
 
 use self::gate::GateOptions;
 use crate::config::values::{
-    self, BusyPoll, CpuList, DeviceName, Df, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl,
+    self, BusyPoll, CpuList, DeviceName, Df, Forward, MssClamp, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl,
 };
 
 /// One layer of options: what the command line, the environment, a file or the init script's arguments say.
@@ -82,7 +82,9 @@ pub(crate) struct UpOptions {
     /// MTU of the device: auto or 68 to 65485 octets [default: auto]
     ///
     /// auto is the underlay's MTU less 50 octets of headers (70 over IPv6), and at most 1450 where the peers are a
-    /// Gate's.
+    /// Gate's. It follows the underlay's links and routes while the tunnel runs, and what the path to the narrowest peer carries: that
+    /// is told by ICMP, and asked of each peer whose inner IPv4 address is known, by padded ARP questions with DF set (not with
+    /// --health off).
     #[arg(long, value_name = "auto|N", help_heading = "Device")]
     pub(crate) mtu: Option<Mtu>,
 
@@ -173,6 +175,27 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "CPU-LIST", help_heading = "Threads")]
     pub(crate) affinity: Option<CpuList>,
 
+    /// Whose packets to forward into the tunnel: a network of the VPC, on for whatever arrives, or off [default: off]
+    ///
+    /// May be given many times. Packets that come from there and are routed into the tunnel leave it with an address of the device as
+    /// their source, so that devices answer through it. Nothing else enters the tunnel from other hosts, and by default nothing
+    /// comes out of it for them but answers. on takes what arrives by the underlay's interface. Settings are made for the interfaces
+    /// concerned only, and undone at the end. The VPC must route the devices' network to this host, and the host's source and
+    /// destination check must be off.
+    #[arg(long, value_name = "CIDR|on|off", value_delimiter = ',', help_heading = "Other machines")]
+    pub(crate) forward: Vec<Forward>,
+
+    /// What --forward lets out of the tunnel to other machines: answers, or all for connections that devices begin [default: answers]
+    #[arg(long, value_name = "answers|all", value_parser = values::forward_back, help_heading = "Other machines")]
+    pub(crate) forward_back: Option<bool>,
+    /// Lower the maximum segment size of TCP connections: auto, off or 88 to 65495 octets [default: auto]
+    ///
+    /// In both directions, in SYN and SYN-ACK, never raised. auto is the device's MTU, or what the path carries if that is less, less 40
+    /// octets of headers (60 over IPv6) and 4 for each VLAN tag: so that hosts behind a bridge or a router need not find out by
+    /// themselves what the tunnel carries.
+    #[arg(long, value_name = "auto|off|N", help_heading = "Path")]
+    pub(crate) mss_clamp: Option<MssClamp>,
+
     /// Probe the peers, and do without one that is down: auto or off [default: auto]
     ///
     /// A peer whose inner address is known (--peer IP=INNER) is asked for it by ARP, or by neighbour solicitation, through that peer
@@ -246,6 +269,9 @@ impl UpOptions {
             threads: self.threads.or(lower.threads),
             busy_poll: self.busy_poll.or(lower.busy_poll),
             affinity: self.affinity.or(lower.affinity),
+            forward: list(self.forward, lower.forward),
+            forward_back: self.forward_back.or(lower.forward_back),
+            mss_clamp: self.mss_clamp.or(lower.mss_clamp),
             health: self.health.or(lower.health),
             probe_interval: self.probe_interval.or(lower.probe_interval),
             probe_retry: self.probe_retry.or(lower.probe_retry),

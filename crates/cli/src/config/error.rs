@@ -6,8 +6,8 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv6Net};
 use thiserror::Error;
 
-use super::values::DeviceName;
-use super::{Family, MAX_PEERS};
+use super::values::{DeviceName, Forward};
+use super::{Family, MAX_FORWARDED, MAX_PEERS};
 
 /// Which rule the options break. Shows why, without the option's own name: [`ConfigError::option`] has it.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -63,6 +63,12 @@ pub(crate) enum ConfigError {
     RetryAboveInterval { retry: Duration, interval: Duration },
     #[error("{network} is given twice")]
     RouteTwice { network: IpNet },
+    #[error("{given} is given twice")]
+    ForwardTwice { given: Forward },
+    #[error("{count} networks; at most {MAX_FORWARDED} are allowed")]
+    TooManyForwarded { count: usize },
+    #[error("{given} stands alone")]
+    ForwardAlone { given: Forward },
     #[error("a tunnel sets itself up from one source, and --gate-peers is one already")]
     TwoGates,
     #[error("the Gate is opened by the API, which only --vpg-id asks")]
@@ -97,6 +103,9 @@ impl ConfigError {
             Self::TwoGates => "vpg-id",
             Self::OpensNoGate => "open-gate",
             Self::FewerPortsThanWorkers { .. } => "workers",
+            Self::ForwardTwice { .. } | Self::ForwardAlone { .. } | Self::TooManyForwarded { .. } => {
+                "forward"
+            }
             Self::MixedFamilies { option, .. } | Self::HostBits { option, .. } => option,
         }
     }
@@ -117,6 +126,8 @@ impl ConfigError {
             Self::FewerPortsThanWorkers { .. } => {
                 Some("widen --source-port hash:LOW-HIGH, or ask for fewer workers".to_owned())
             }
+            Self::TooManyForwarded { .. } => Some("give one network that holds several, or on".to_owned()),
+            Self::ForwardAlone { .. } => Some("name networks, or on, or off".to_owned()),
             Self::HostBits { option, network } => Some(format!("write --{option} {}", network.trunc())),
             Self::RetryAboveInterval { interval, .. } => {
                 Some(format!("write --probe-retry {}, or less", interval.as_millis()))
@@ -135,7 +146,8 @@ impl ConfigError {
             | Self::AddressIsOuter { .. }
             | Self::AddressTwice { .. }
             | Self::MtuBelowIpv6 { .. }
-            | Self::RouteTwice { .. } => None,
+            | Self::RouteTwice { .. }
+            | Self::ForwardTwice { .. } => None,
         }
     }
 }

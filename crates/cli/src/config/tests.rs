@@ -63,6 +63,8 @@ fn what_may_stand_together_does() {
         "--peer 239.1.1.1 --underlay eth0 --accept-from 0.0.0.0/0",
         "--peer fe80::1 --underlay eth0",
         "--peer 127.0.0.1",
+        "--forward 172.21.0.0/16,172.22.0.9 --forward 2001:db8::/32 --forward-back all",
+        "--forward on --forward-back answers",
         "--peer 100.64.158.4=10.192.158.4 --peer 100.64.158.132 --address 10.225.194.171/9",
         "--peer 2001:db8::1=10.0.0.1",
         "--route 0.0.0.0/0 --route 192.0.2.1 --accept-from 10.0.0.0/8 --accept-from 10.0.0.0/8",
@@ -137,6 +139,10 @@ fn each_rule_names_the_option_and_says_why() {
         ("--route 10.0.0.0/8 --route 10.0.0.0/8", "route", "given twice"),
         ("--probe-interval 30", "probe-retry", "40 ms are longer than --probe-interval, which is 30 ms"),
         ("--workers 3 --source-port hash:50000-50001", "workers", "the range has 2"),
+        ("--forward 172.21.0.1/16", "forward", "the network is 172.21.0.0/16"),
+        ("--forward 172.21.0.0/16 --forward 172.21.0.0/16", "forward", "given twice"),
+        ("--forward on,172.21.0.0/16", "forward", "on stands alone"),
+        ("--forward 172.21.0.0/16,off", "forward", "off stands alone"),
         ("--gate-peers - --vpg-id 1", "vpg-id", "sets itself up from one source"),
         ("--open-gate --coverage g", "open-gate", "which only --vpg-id asks"),
     ] {
@@ -171,4 +177,15 @@ fn more_peers_than_the_core_holds_are_refused() {
     };
     assert_eq!(config(&line(1024)).unwrap().peers.len(), 1024);
     assert_eq!(refusal(&line(1025)), ConfigError::TooManyPeers { count: 1025 });
+}
+
+#[test]
+fn more_networks_than_fit_into_one_request_are_not_forwarded() {
+    let line = |count: u32| {
+        let networks = (0..count).map(|n| format!("172.21.{n}.0/24"));
+        format!("--forward {}", networks.collect::<Vec<_>>().join(","))
+    };
+    assert_eq!(config(&line(64)).unwrap().forward.len(), 64);
+    assert_eq!(refusal(&line(65)), ConfigError::TooManyForwarded { count: 65 });
+    assert!(config("--forward off").unwrap().forward.is_empty(), "off takes back what a lower layer says");
 }

@@ -164,6 +164,100 @@ impl FromStr for Mtu {
     }
 }
 
+/// What becomes of the maximum segment size that TCP connections agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MssClamp {
+    /// It is lowered to what the device and the path carry.
+    Auto,
+    /// It stays as it is.
+    Off,
+    /// It is lowered to this many octets, within [`MSS_OCTETS`].
+    Octets(u16),
+}
+
+/// The maximum segment sizes that one may ask for, in octets: from `TCP_MIN_MSS` (include/net/tcp.h) to what an IPv4 packet of
+/// 65535 octets holds.
+const MSS_OCTETS: RangeInclusive<u16> = 88..=65495;
+
+impl fmt::Display for MssClamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MssClamp::Auto => f.write_str("auto"),
+            MssClamp::Off => f.write_str("off"),
+            MssClamp::Octets(octets) => write!(f, "{octets}"),
+        }
+    }
+}
+
+impl FromStr for MssClamp {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<MssClamp, NotAllowed> {
+        match text {
+            "auto" => Ok(MssClamp::Auto),
+            "off" => Ok(MssClamp::Off),
+            _ => decimal(text)
+                .filter(|octets| MSS_OCTETS.contains(octets))
+                .map(MssClamp::Octets)
+                .ok_or(not_allowed("auto, off or a number of octets from 88 to 65495")),
+        }
+    }
+}
+
+/// Whose packets are forwarded into the tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forward {
+    /// Nobody's.
+    Off,
+    /// Whoever's that arrive by the underlay.
+    On,
+    /// Those of this network.
+    Network(IpNet),
+}
+
+impl Forward {
+    /// The network, where it is one.
+    pub(crate) fn network(&self) -> Option<IpNet> {
+        match self {
+            Forward::Network(network) => Some(*network),
+            Forward::On | Forward::Off => None,
+        }
+    }
+}
+
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Forward::Off => f.write_str("off"),
+            Forward::On => f.write_str("on"),
+            Forward::Network(network) => write!(f, "{network}"),
+        }
+    }
+}
+
+impl FromStr for Forward {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<Forward, NotAllowed> {
+        match text {
+            "off" => Ok(Forward::Off),
+            "on" => Ok(Forward::On),
+            _ => network(text)
+                .map(Forward::Network)
+                .map_err(|_| not_allowed("a network or an address, as in 172.21.0.0/16, or on, or off")),
+        }
+    }
+}
+
+/// `answers` or `all`: whether it is all.
+pub(crate) fn forward_back(text: &str) -> Result<bool, NotAllowed> {
+    match text {
+        "answers" => Ok(false),
+        "all" => Ok(true),
+        _ => Err(not_allowed("answers or all")),
+    }
+}
+
 /// What a worker does while nothing is queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BusyPoll {
@@ -669,5 +763,19 @@ mod tests {
             let _ = (text.parse::<Df>(), port(&text), on_off(&text), ageing(&text), max_macs(&text));
             let _ = (ip(&text), address(&text), network(&text));
         }
+    }
+
+    #[test]
+    fn a_segment_size_is_followed_left_alone_or_given() {
+        for (text, clamp) in [
+            ("auto", MssClamp::Auto),
+            ("off", MssClamp::Off),
+            ("88", MssClamp::Octets(88)),
+            ("65495", MssClamp::Octets(65495)),
+        ] {
+            assert_eq!(text.parse(), Ok(clamp));
+            assert_eq!(clamp.to_string(), text);
+        }
+        refused(str::parse::<MssClamp>, &["", "on", "0", "87", "65496", "-1", "+100", "1400 "]);
     }
 }

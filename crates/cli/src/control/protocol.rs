@@ -189,6 +189,9 @@ pub(crate) struct OwnTraffic {
     pub(crate) answered_octets: u64,
     /// Frames for the host that were not delivered.
     pub(crate) answers_dropped: u64,
+    /// Answers to the host that were not given, because too many had been given just before.
+    #[serde(default)]
+    pub(crate) answers_held_back: u64,
 }
 
 /// How the peers are probed, and what came of it.
@@ -238,6 +241,9 @@ pub(crate) struct PeerStatus {
     pub(crate) last_heard_s: Option<u64>,
     /// Round-trip time of health probes, smoothed, in microseconds; null where none was answered.
     pub(crate) rtt_us: Option<u64>,
+    /// What the path to it carries, in octets of the outer IP packet; null where nothing is known.
+    #[serde(default)]
+    pub(crate) path_mtu: Option<u16>,
     /// How many MAC addresses are known behind it.
     pub(crate) macs: u64,
     /// Frames from it.
@@ -573,6 +579,7 @@ mod tests {
             "state",
             "last_heard_s",
             "rtt_us",
+            "path_mtu",
             "macs",
             "rx_frames",
             "rx_octets",

@@ -119,6 +119,10 @@ fn peer_block(out: &mut dyn Write, style: Style, peer: &PeerStatus) -> io::Resul
     )?;
     line(out, "last heard", Ago(peer.last_heard_s))?;
     line(out, "round trip", Millis(peer.rtt_us))?;
+    match peer.path_mtu {
+        Some(octets) => line(out, "path mtu", octets)?,
+        None => line(out, "path mtu", UNKNOWN)?,
+    }
     line(out, "macs", peer.macs)?;
     traffic(out, "received", peer.rx_frames, peer.rx_octets)?;
     traffic(out, "sent", peer.tx_frames, peer.tx_octets)

@@ -41,6 +41,7 @@ pub(crate) fn tunnel() -> TunnelStatus {
                 state_for_s: Some(65),
                 last_heard_s: Some(3),
                 rtt_us: Some(1234),
+                path_mtu: Some(1500),
                 macs: 2,
                 rx_frames: 12,
                 rx_octets: 1229,
@@ -54,6 +55,7 @@ pub(crate) fn tunnel() -> TunnelStatus {
                 state_for_s: None,
                 last_heard_s: None,
                 rtt_us: None,
+                path_mtu: None,
                 macs: 0,
                 rx_frames: 0,
                 rx_octets: 0,
@@ -160,6 +162,7 @@ peer: 100.64.158.4
   state:       up for 1 minute, 5 seconds
   last heard:  3 seconds ago
   round trip:  1.234 ms
+  path mtu:    1500
   macs:        2
   received:    12 frames, 1.20 KiB
   sent:        1 frame, 42 B
@@ -169,6 +172,7 @@ peer: 100.64.158.132
   state:       unknown
   last heard:  never
   round trip:  -
+  path mtu:    -
   macs:        0
   received:    0 frames, 0 B
   sent:        1 frame, 42 B

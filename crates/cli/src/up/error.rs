@@ -10,6 +10,8 @@ use thiserror::Error;
 use vxgate_forwarder::ForwarderError;
 use vxgate_sys::tap::TapError;
 
+use super::forward::ForwardError;
+
 /// Why a tunnel does not come up, or ends.
 #[derive(Debug, Error)]
 pub(crate) enum UpError {
@@ -67,6 +69,9 @@ pub(crate) enum UpError {
     /// The device cannot be set up.
     #[error(transparent)]
     Netlink(#[from] vxgate_netlink::Error),
+    /// Other machines' packets cannot be forwarded.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
     /// A peer cannot be taken in.
     #[error("peer {peer}")]
     Peer { peer: IpAddr, source: vxgate_core::ControlError },
@@ -136,6 +141,7 @@ impl UpError {
             UpError::Netlink(error) if error.is_denied() => {
                 "run as root, or grant CAP_NET_ADMIN (docker run --cap-add NET_ADMIN)".to_owned()
             }
+            UpError::Forward(error) => return error.hint(),
             UpError::NoProcessor { here: None, .. }
             | UpError::Tap(_)
             | UpError::Socket { .. }

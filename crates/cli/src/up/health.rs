@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use vxgate_core::{Event, Segment, Timestamp};
 use vxgate_forwarder::{Control, Fate, UdpErrorReader, UdpErrors, UnderlayReport};
@@ -38,9 +39,9 @@ const SOLICITED: usize = 256;
 pub(super) struct ReportCounts {
     /// Taken as a hint that a peer cannot be reached.
     pub(super) unreachable: AtomicU64,
-    /// Of a peer, and that a datagram was too long.
+    /// Taken as a hint that the path to a peer carries less than was known.
     pub(super) too_big: AtomicU64,
-    /// Ignored: quoting nothing of ours, or saying something else.
+    /// Ignored: quoting nothing of ours, or saying nothing new.
     pub(super) ignored: AtomicU64,
 }
 
@@ -48,6 +49,8 @@ pub(super) struct ReportCounts {
 pub(super) struct Watch {
     pub(super) control: Control,
     pub(super) netlink: Netlink,
+    /// Told when a path carries another size than was known.
+    pub(super) paths_changed: Arc<Notify>,
     /// The device by name, and by number.
     pub(super) dev: String,
     pub(super) link: u32,
@@ -74,6 +77,10 @@ impl Watch {
                 let mut told = self.told("peer-up", Some(addr));
                 told.push(("VXGATE_DOWN_MS", after.as_millis().to_string()));
                 self.tell(told);
+            }
+            Event::PathMtu { addr, octets } => {
+                tracing::debug!(peer = %addr, octets, "path MTU");
+                self.paths_changed.notify_one();
             }
             Event::AllPeersSilent => {
                 tracing::warn!("no peer answers: frames go to all of them until one does");
@@ -160,8 +167,10 @@ fn hear(report: &UnderlayReport, segment: &mut Segment, now: Timestamp, counts: 
             segment.handle_unreachable(peer, now);
             &counts.unreachable
         }
-        (Some(_), Fate::TooBig { .. }) => &counts.too_big,
-        (Some(_), Fate::Other) | (None, _) => &counts.ignored,
+        (Some(peer), Fate::TooBig { mtu_octets }) if segment.handle_too_big(peer, mtu_octets, now) => {
+            &counts.too_big
+        }
+        (Some(_), Fate::TooBig { .. } | Fate::Other) | (None, _) => &counts.ignored,
     };
     count.fetch_add(1, Ordering::Relaxed);
 }

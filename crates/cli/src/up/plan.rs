@@ -10,19 +10,9 @@ use vxgate_netlink::{Address, Link, Netlink, Route};
 
 use super::error::UpError;
 use super::owner::tap_owner;
+use super::paths::{MTU_MIN, carried, inner_mtu, overhead};
 use crate::config::values::{CpuList, Mtu};
 use crate::config::{Family, UpConfig};
-
-/// Octets of outer headers: Ethernet (inner) 14, VXLAN 8, UDP 8, IPv4 20 or IPv6 40 (RFC 7348, section 5).
-const OVERHEAD_V4: u32 = 50;
-const OVERHEAD_V6: u32 = 70;
-
-/// The largest MTU that `auto` gives towards Gate peers: what a path of Ethernet's 1500 octets carries. A VPC's jumbo
-/// frames end at the VPG, whose own links no host can ask.
-const GATE_MTU: u32 = 1450;
-
-/// The smallest MTU that a device may have (`ETH_MIN_MTU`, linux/if_ether.h).
-const MTU_MIN: u32 = 68;
 
 /// What was found out.
 #[derive(Debug)]
@@ -31,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) local: IpAddr,
     /// The device's MTU.
     pub(crate) mtu: u32,
+    /// What link and route towards each peer carry, in octets of the outer IP packet; nothing for one where nothing tells.
+    pub(crate) paths: Vec<(IpAddr, u16)>,
     /// Index of the link that carries the underlay, 0 where nothing says which.
     pub(crate) underlay: u32,
     /// What the operator should know and is no error.
@@ -46,10 +38,14 @@ impl Plan {
         let underlay = underlay(config, &links)?;
         let addresses = netlink.addresses().await?;
         let routes = netlink.routes().await?;
-        let mut notices = Vec::new();
+        let (mut notices, mut paths) = (Vec::new(), Vec::new());
         let mut first_route = None;
-        for peer in config.outer_peers().filter(|peer| !peer.is_multicast()) {
-            let route = route_to(netlink, peer, underlay.is_some()).await?;
+        for peer in config.outer_peers() {
+            let route = match peer.is_multicast() {
+                true => None,
+                false => route_to(netlink, peer, underlay.is_some()).await?,
+            };
+            paths.extend(carried(config, &links, peer, route.as_ref()).map(|carried| (peer, carried.link)));
             if first_route.is_none() {
                 first_route = route;
             }
@@ -62,12 +58,14 @@ impl Plan {
             let index = first_route.as_ref().and_then(|route| route.link)?;
             links.iter().find(|link| link.index == index)
         });
-        let path_mtu = first_route.as_ref().and_then(|route| route.mtu);
-        let mtu = mtu(config, carrier, path_mtu, &mut notices)?;
+        let outer = paths.iter().map(|(_, octets)| u32::from(*octets)).min();
+        // Without a link to ask, Ethernet's own.
+        let outer = outer.unwrap_or_else(|| carrier.map_or(1500, |link| link.mtu));
+        let mtu = mtu(config, outer, &mut notices)?;
         if let Some(link) = carrier.filter(|link| !link.up) {
             notices.push(format!("{} is down: nothing leaves until it is up", link.name));
         }
-        Ok(Plan { local, mtu, underlay: carrier.map_or(0, |link| link.index), notices })
+        Ok(Plan { local, mtu, paths, underlay: carrier.map_or(0, |link| link.index), notices })
     }
 }
 
@@ -261,35 +259,18 @@ pub(crate) fn gso_max_octets(mtu: u32) -> u32 {
     (segments * mtu.saturating_sub(TCP_HEADERS) + TCP_RESERVE).min(GSO_OCTETS_MAX)
 }
 
-/// Octets of outer headers around an inner packet.
-pub(crate) const fn overhead(family: Family) -> u32 {
-    match family {
-        Family::V4 => OVERHEAD_V4,
-        Family::V6 => OVERHEAD_V6,
-    }
-}
-
-pub(crate) fn mtu(
-    config: &UpConfig,
-    carrier: Option<&Link>,
-    path_mtu: Option<u32>,
-    notices: &mut Vec<String>,
-) -> Result<u32, UpError> {
+/// The device's MTU over a path that carries `outer` octets.
+pub(crate) fn mtu(config: &UpConfig, outer: u32, notices: &mut Vec<String>) -> Result<u32, UpError> {
     let overhead = overhead(config.family);
-    // Without a link to ask, Ethernet's own.
-    let outer = carrier.map_or(1500, |link| link.mtu).min(path_mtu.unwrap_or(u32::MAX));
     let room = outer.saturating_sub(overhead);
     match config.mtu {
         Mtu::Auto if room < MTU_MIN => Err(UpError::UnderlayTooSmall { outer, overhead }),
-        Mtu::Auto if config.outer_peers().any(|peer| IpNet::V4(vxgate_gate::VPG_RANGE).contains(&peer)) => {
-            Ok(room.min(GATE_MTU))
-        }
-        Mtu::Auto => Ok(room.min(u32::from(*crate::config::values::MTU_OCTETS.end()))),
+        Mtu::Auto => Ok(inner_mtu(config, outer)),
         Mtu::Octets(octets) => {
             if u32::from(octets) > room {
                 notices.push(format!(
                     "--mtu {octets} is more than the {room} octets that the underlay's MTU of {outer} leaves: longer \
-                     packets are dropped (too-big)"
+                     packets are dropped (too-big), and their senders told so"
                 ));
             }
             Ok(octets.into())

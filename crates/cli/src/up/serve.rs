@@ -35,6 +35,8 @@ pub(super) struct Tenant {
     pub(super) control: Control,
     pub(super) about: About,
     pub(super) netlink: Netlink,
+    /// Told when something is to be known of the paths that was not: a path, or a peer.
+    pub(super) paths_changed: Arc<Notify>,
     pub(super) reports: Arc<ReportCounts>,
     /// Told when a client wants the tunnel to end.
     pub(super) down: Notify,
@@ -141,6 +143,7 @@ impl Handler for Tenant {
                 answered_frames: counts.own.answered.frames,
                 answered_octets: counts.own.answered.octets,
                 answers_dropped: counts.own.unanswered,
+                answers_held_back: counts.own.held_back,
             },
             reports: Reports {
                 unreachable: self.reports.unreachable.load(Ordering::Relaxed),
@@ -211,7 +214,10 @@ impl Handler for Tenant {
             segment.peer_set_inner(ip, inner)
         };
         match self.ask(add).await? {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.paths_changed.notify_one();
+                Ok(())
+            }
             Err(ControlError::Exists) => Err(Refusal::new(format!("{ip} is a peer already")).with_hint(
                 format!("to give it another inner address, take it away first: vxgate peer del {ip}"),
             )),
@@ -261,6 +267,7 @@ fn status(peer: &PeerView, now: Timestamp) -> PeerStatus {
         state_for_s: peer.health.since.map(|since| now.saturating_since(since).as_secs()),
         last_heard_s: silence.map(|silence| silence.as_secs()),
         rtt_us: peer.health.rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
+        path_mtu: peer.path_mtu,
         macs: peer.macs as u64,
         rx_frames: peer.counts.rx.frames,
         rx_octets: peer.counts.rx.octets,

@@ -166,6 +166,7 @@ mod tests {
             inner: None,
             state_for_s: None,
             state,
+            path_mtu: None,
             last_heard_s: None,
             rtt_us: None,
             macs: 0,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use vxgate_codec::MacAddr;
-use vxgate_core::{Prefix, Remote, Segment, SegmentConfig, Timestamp};
+use vxgate_core::{PathDiscovery, Prefix, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{
     BusyPoll, Forwarder, Inherit, Joins, OuterPolicy, PlainTapPort, SecondThread, SourcePort, TapOffload,
     TapPort, UdpBuffers, UdpConfig, UdpErrors, UdpOffload, UdpUnderlay, WorkerOptions,
@@ -24,9 +24,10 @@ use vxgate_sys::tap::{Offload, Tap, TapError, TapOptions};
 
 use super::error::UpError;
 use super::owner::port_owner;
+use super::paths::{inner_mtu, mss_limit};
 use super::plan::{Plan, gso_max_octets};
 use crate::config::UpConfig;
-use crate::config::values::{self, CpuList, Df, PeerSpec, Tos, Ttl};
+use crate::config::values::{self, CpuList, Df, Mtu, PeerSpec, Tos, Ttl};
 
 /// Frames that the device queues while the tunnel is busy elsewhere: a TAP drops silently when it is full, and the
 /// default of 1000 is a burst of 0.7 ms of the shortest frames at 1 Gb/s.
@@ -64,6 +65,14 @@ impl Tunnel {
             });
             added.map_err(|source| UpError::Peer { peer: outer, source })?;
         }
+        for &(peer, octets) in &plan.paths {
+            segment.set_link_mtu(peer, Some(octets), Timestamp::default());
+        }
+        let discovery =
+            PathDiscovery { probes: config.mtu == Mtu::Auto, dont_fragment: config.df != Df::Unset };
+        segment.set_path_discovery(discovery, Timestamp::default());
+        let narrowest = plan.paths.iter().map(|(_, octets)| inner_mtu(config, (*octets).into())).min();
+        segment.set_mss_limit(mss_limit(config, narrowest.map_or(plan.mtu, |mtu| mtu.min(plan.mtu))));
         segment.set_own_addresses(config.addresses.iter().map(IpNet::addr).collect());
         segment.set_health(config.health, Timestamp::default());
         let policy = outer_policy(config);

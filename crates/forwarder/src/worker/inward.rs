@@ -107,12 +107,12 @@ impl<R: UnderlayRx, T: PortTx> Inward for OwnerInward<R, T> {
         let count = ingress.turn(now)?;
         let turn = Turn::of(count, ingress.underlay().is_drained());
         let segment = ingress.segment_mut();
-        if let Some(deadline) = segment.health_deadline()
+        if let Some(deadline) = segment.deadline()
             && deadline <= now
             // An answer that has arrived counts, and so it is read first; but not everybody stops sending for that.
             && (turn != Turn::More || now.saturating_since(deadline) >= HEALTH_PATIENCE)
         {
-            segment.handle_health(now);
+            segment.handle_due(now);
         }
         publish(segment, shared, lines);
         *crowded = lines.outbox.is_full();
@@ -124,7 +124,7 @@ impl<R: UnderlayRx, T: PortTx> Inward for OwnerInward<R, T> {
     }
 
     fn deadline(&self) -> Option<Duration> {
-        self.ingress.segment().health_deadline().map(|deadline| Duration::from_nanos(deadline.as_nanos()))
+        self.ingress.segment().deadline().map(|deadline| Duration::from_nanos(deadline.as_nanos()))
     }
 
     fn readiness(&self) -> BorrowedFd<'_> {

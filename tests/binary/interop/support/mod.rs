@@ -10,8 +10,8 @@ use std::fmt::Debug;
 
 use vxgate_testbed::{kernel_has_vxlan, skip, tun_obstacle};
 
-pub(crate) use bench::Bench;
-pub(crate) use device::{DEV, Device, PATIENCE, SourcePorts, State};
+pub(crate) use bench::{Bench, remote};
+pub(crate) use device::{DEV, Device, Options, PATIENCE, SourcePorts, State, Tunnel};
 pub(crate) use frame::{BROADCAST, Inner, Mac, datagram, frame, header, mac, multicast, tagged, tos_of};
 pub(crate) use lan::{Ears, Lan, Layout};
 pub(crate) use wire::{Checksum, Datagram, Outer};

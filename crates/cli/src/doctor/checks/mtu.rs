@@ -5,14 +5,26 @@ use vxgate_netlink::Link;
 use super::route::Ways;
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
+use crate::doctor::host::Host;
 use crate::doctor::subject::Subject;
+use crate::up::paths::carried;
 use crate::up::plan;
 
 /// The MTU, where there can be one, and what there is to say of it.
-pub(crate) fn check(subject: &Subject, carrier: Option<&Link>, ways: &Ways) -> (Option<u32>, Vec<Finding>) {
-    let first = ways.iter().find_map(|(_, way)| way.as_ref().ok()?.as_ref());
+pub(crate) fn check(
+    subject: &Subject,
+    host: &Host,
+    carrier: Option<&Link>,
+    ways: &Ways,
+) -> (Option<u32>, Vec<Finding>) {
+    let carried = ways.iter().filter_map(|(peer, way)| {
+        let carried = carried(&subject.config, &host.links, *peer, way.as_ref().ok()?.as_ref())?;
+        Some(u32::from(carried.link))
+    });
+    // Without a link to ask, Ethernet's own.
+    let outer = carried.min().unwrap_or_else(|| carrier.map_or(1500, |link| link.mtu));
     let mut notices = Vec::new();
-    match plan::mtu(&subject.config, carrier, first.and_then(|route| route.mtu), &mut notices) {
+    match plan::mtu(&subject.config, outer, &mut notices) {
         Err(error) => (None, vec![Finding::refusal(Check::Mtu, &error)]),
         Ok(mtu) if notices.is_empty() => {
             let on = carrier.map_or_else(String::new, |link| format!(", on {} with {}", link.name, link.mtu));

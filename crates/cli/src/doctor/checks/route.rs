@@ -88,6 +88,7 @@ mod tests {
             source: None,
             metric: None,
             mtu: None,
+            mtu_learned: false,
             local: false,
         };
         for (by, underlay, verdict, found) in [

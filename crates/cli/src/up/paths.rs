@@ -1,0 +1,191 @@
+//! What the underlay carries, and the device after it: MTU, superframes, the segment size of TCP connections.
+//!
+//! ```text
+//!   netlink: links, routes ──┐                                     ┌──► device: MTU, gso_max_size
+//!   ICMP, answered probes ───┼──► the segment's path to each peer ─┤
+//!   (Event::PathMtu)         │    the narrowest counts             └──► limit of the segment size
+//!   a while has passed ──────┘
+//! ```
+//!
+//! Links and routes say what may be sent at all, and the segment finds out what of it arrives. Nothing here decides about a
+//! frame: what is too long for its path is dropped by the way out, which tells its sender.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::future::pending;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use vxgate_codec::tcp::MssLimit;
+use vxgate_netlink::{Error, Link, Netlink, Route, Watch};
+
+use super::plan::gso_max_octets;
+use super::serve::Tenant;
+use crate::config::values::{MTU_OCTETS, MssClamp, Mtu};
+use crate::config::{Family, UpConfig};
+
+/// Octets of outer headers: Ethernet (inner) 14, VXLAN 8, UDP 8, IPv4 20 or IPv6 40 (RFC 7348, section 5).
+const OVERHEAD_V4: u32 = 50;
+const OVERHEAD_V6: u32 = 70;
+
+/// The largest packet that `auto` expects to arrive at Gate peers: Ethernet's own. A VPC's jumbo frames end at the VPG, whose
+/// own links no host can ask.
+const GATE_PATH: u32 = 1500;
+
+/// The smallest MTU that a device may have (`ETH_MIN_MTU`, linux/if_ether.h).
+pub(super) const MTU_MIN: u32 = 68;
+
+/// The smallest MTU with which a device keeps its IPv6 addresses (RFC 8200 section 5).
+const MTU_MIN_V6: u32 = 1280;
+
+/// Links and routes are looked at again after this time though nobody has told of a change: the kernel may drop what it tells, and
+/// forgets what it has learned of a path without a word.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// The least time between two looks, so that a routing table in motion costs little.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Octets of outer headers around an inner packet.
+pub(crate) const fn overhead(family: Family) -> u32 {
+    match family {
+        Family::V4 => OVERHEAD_V4,
+        Family::V6 => OVERHEAD_V6,
+    }
+}
+
+/// What `auto` makes of a path that carries `outer` octets.
+pub(super) fn inner_mtu(config: &UpConfig, outer: u32) -> u32 {
+    let least = if config.addresses.iter().any(|address| matches!(address, IpNet::V6(_))) {
+        MTU_MIN_V6
+    } else {
+        MTU_MIN
+    };
+    outer.saturating_sub(overhead(config.family)).clamp(least, u32::from(*MTU_OCTETS.end()))
+}
+
+/// What link and route towards a peer carry, in octets of the outer IP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Carried {
+    /// What they are set to.
+    pub(crate) link: u16,
+    /// What the kernel has learned of the path from ICMP, and will forget.
+    learned: Option<u32>,
+}
+
+/// What link and route towards `peer` carry; `None` where nothing says by which link it is reached.
+pub(crate) fn carried(
+    config: &UpConfig,
+    links: &[Link],
+    peer: IpAddr,
+    route: Option<&Route>,
+) -> Option<Carried> {
+    let link = match &config.underlay {
+        Some(name) => links.iter().find(|link| link.name == name.as_str()),
+        None => route.and_then(|route| links.iter().find(|link| Some(link.index) == route.link)),
+    };
+    let route_mtu = route.and_then(|route| route.mtu);
+    let learned = route_mtu.filter(|_| route.is_some_and(|route| route.mtu_learned));
+    let set = if learned.is_some() { None } else { route_mtu };
+    let is_gate = config.mtu == Mtu::Auto && IpNet::V4(vxgate_gate::VPG_RANGE).contains(&peer);
+    let ceiling = if is_gate { GATE_PATH } else { u32::from(u16::MAX) };
+    let octets = link?.mtu.min(set.unwrap_or(u32::MAX)).min(ceiling);
+    Some(Carried { link: u16::try_from(octets).unwrap_or(u16::MAX), learned })
+}
+
+/// The segment size to lower TCP connections to, where inner packets may have `mtu` octets.
+pub(super) fn mss_limit(config: &UpConfig, mtu: u32) -> Option<MssLimit> {
+    match config.mss_clamp {
+        MssClamp::Auto => Some(MssLimit::of_mtu(mtu)),
+        MssClamp::Off => None,
+        MssClamp::Octets(octets) => Some(MssLimit { v4: octets, v6: octets }),
+    }
+}
+
+/// Follows the underlay, and has the device follow it, for as long as the tunnel runs. `mtu` is what the device was given first.
+pub(super) async fn follow(tenant: &Tenant, config: &UpConfig, mtu: u32) -> Infallible {
+    let mut watch = Watch::open().inspect_err(|error| tracing::debug!("{error}")).ok();
+    let mut given = mtu;
+    loop {
+        if let Err(error) = look(tenant, config, &mut given).await {
+            tracing::debug!("cannot follow the underlay: {error}");
+        }
+        tokio::time::sleep(PAUSE).await;
+        let changed = async {
+            match &mut watch {
+                Some(watch) => watch.changed().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            more = changed => if !more { watch = None },
+            () = tenant.paths_changed.notified() => {}
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+    }
+}
+
+async fn look(tenant: &Tenant, config: &UpConfig, given: &mut u32) -> Result<(), Error> {
+    let netlink = &tenant.netlink;
+    let links = netlink.links().await?;
+    let peers = tenant
+        .ask(|segment, _| {
+            let configured = segment.peers().filter(|peer| peer.configured);
+            configured.map(|peer| peer.remote.addr).collect::<BTreeSet<_>>()
+        })
+        .await;
+    // A tunnel that ends needs nothing more.
+    let Ok(peers) = peers else { return Ok(()) };
+    let mut found = Vec::with_capacity(peers.len());
+    for peer in peers {
+        let route = route_to(netlink, peer).await;
+        found.extend(carried(config, &links, peer, route.as_ref()).map(|carried| (peer, carried)));
+    }
+    let narrowest = tenant
+        .ask(move |segment, now| {
+            for (peer, Carried { link, learned }) in found {
+                segment.set_link_mtu(peer, Some(link), now);
+                if let Some(octets) = learned {
+                    segment.handle_too_big(peer, octets, now);
+                }
+            }
+            let configured = segment.peers().filter(|peer| peer.configured);
+            configured.filter_map(|peer| Some((peer.path_mtu?, peer.remote.addr))).min()
+        })
+        .await;
+    let Ok(Some((octets, narrowest))) = narrowest else { return Ok(()) };
+    let wanted = inner_mtu(config, octets.into());
+    let room = u32::from(octets).saturating_sub(overhead(config.family));
+    // In another network namespace it is another's.
+    let device =
+        links.iter().find(|link| link.index == tenant.about.link && link.kind.as_deref() == Some("tun"));
+    let mut mtu = device.map_or(wanted, |device| device.mtu);
+    if let Some(device) = device
+        && config.mtu == Mtu::Auto
+        && wanted != *given
+    {
+        netlink.set_mtu(device, wanted).await?;
+        if let Err(error) = netlink.set_gso_max_size(device, gso_max_octets(wanted)).await {
+            tracing::debug!("{error}");
+        }
+        tracing::info!(
+            "MTU of {} is {wanted} now, after {given}: the path to {narrowest} carries {octets} octets",
+            device.name
+        );
+        if wanted > room {
+            tracing::warn!(
+                "longer packets than that path carries are dropped (too-big): no device has a smaller MTU with these addresses"
+            );
+        }
+        (*given, mtu) = (wanted, wanted);
+    }
+    let limit = mss_limit(config, mtu.min(room));
+    // As above.
+    let _ = tenant.ask(move |segment, _| segment.set_mss_limit(limit)).await;
+    Ok(())
+}
+
+/// The way to a peer; none to a group, nor where there is none just now.
+async fn route_to(netlink: &Netlink, peer: IpAddr) -> Option<Route> {
+    if peer.is_multicast() { None } else { netlink.route_lookup(peer).await.ok() }
+}
