@@ -96,6 +96,7 @@ fn look(layers: &Layers) -> Result<Vec<Finding>, Failure> {
     findings.extend(checks::vni::check(&subject, later.as_ref(), &window));
     findings.extend(checks::strangers::check(&subject, later.as_ref(), &window));
     findings.extend(checks::duplicate::check(&subject, &host, &window));
+    findings.extend(runtime.block_on(checks::forwarding::check(&subject, &host, &netlink, local, carrier)));
     findings.extend(checks::buffers::check(&subject));
     findings.extend(checks::limits::check());
     findings.extend(checks::offload::check(&subject));

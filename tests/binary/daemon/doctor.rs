@@ -608,3 +608,29 @@ fn a_peer_that_no_longer_answers_the_tunnels_probes_is_told() {
         daemon.stop();
     });
 }
+
+#[test]
+fn what_undoes_forwarding_for_others_is_found() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::with_gate();
+        let forward = "--forward 172.21.0.0/24";
+        let report = Report::of(&ground, &format!("{DOCTOR} {forward}"));
+        report.is_well();
+        report.says("forwarding", "note", "`up` sets what it needs", "");
+        let report = Report::of(&ground, "doctor --peer 100.64.158.4 --forward on");
+        report.says_only("forwarding", "fail", "", "--address");
+
+        let daemon = ground.up(&format!("{UP} {forward}"));
+        assert!(ground.answers());
+        let look = || Report::of(&ground, &format!("doctor --dev vxlan0 {forward}"));
+        let report = look();
+        report.is_well();
+        report.says("forwarding", "ok", "nothing of this host's is in its way", "");
+        ground.you.sysctl("net/ipv4/conf/eth0/forwarding", "0").unwrap();
+        look().says("forwarding", "fail", "eth0 does not forward IPv4", "sysctl -w");
+        daemon.stop();
+    });
+}

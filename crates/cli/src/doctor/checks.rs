@@ -6,6 +6,7 @@ pub(super) mod buffers;
 pub(super) mod clock;
 pub(super) mod duplicate;
 pub(super) mod firewall;
+pub(super) mod forwarding;
 pub(super) mod gate;
 pub(super) mod ipv6;
 pub(super) mod kernel_vxlan;
