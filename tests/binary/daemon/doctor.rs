@@ -532,8 +532,7 @@ fn what_is_wrong_with_a_tunnel_that_runs_is_found() {
             return;
         }
         let ground = Ground::with_gate();
-        // An MTU that is given stays as it is, whatever becomes of the path below.
-        let daemon = ground.up(&format!("{UP} --mtu 1450"));
+        let daemon = ground.up(UP);
         assert!(ground.answers());
         let report = Report::of(&ground, "doctor --dev vxlan0 --vni 11 --peer 100.64.158.132");
         report.says_only(
@@ -570,6 +569,7 @@ fn what_is_wrong_with_a_tunnel_that_runs_is_found() {
             "by vxlan0, the tunnel itself",
             "route the peer outside",
         );
+        assert_eq!(ground.show()["mtu"], 1450, "the device does not follow itself down");
         ground.you.down("vxlan0").unwrap();
         Report::of(&ground, "doctor").says(
             "name",

@@ -139,6 +139,10 @@ async fn look(tenant: &Tenant, config: &UpConfig, given: &mut u32) -> Result<(),
     let mut found = Vec::with_capacity(peers.len());
     for peer in peers {
         let route = route_to(netlink, peer).await;
+        // By a loop the device would follow itself down, by the octets of the headers at each look.
+        if route.as_ref().is_some_and(|route| route.link == Some(tenant.about.link)) {
+            continue;
+        }
         found.extend(carried(config, &links, peer, route.as_ref()).map(|carried| (peer, carried)));
     }
     let narrowest = tenant
