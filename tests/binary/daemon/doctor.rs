@@ -11,7 +11,8 @@ use std::time::Duration;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 use rustix::process::Signal;
 use serde_json::Value;
-use vxgate_testbed::{Host, KernelVxlan, eventually, isolated, link, now};
+use vxgate_netlink::nft::{Action, Chain, Hook, Match, Nftables, Rule, Table};
+use vxgate_testbed::{Host, KernelVxlan, Ping, eventually, isolated, link, now};
 
 use crate::ground::{Ended, GATE, Ground, PATIENCE, Traces, UP, YOU, missing};
 
@@ -472,6 +473,25 @@ fn another_vni_and_strangers_are_named() {
     });
 }
 
+/// Has the Gate's host ask for the tunnel's inner address, or send to it, for as long as `body` runs.
+fn while_pinging<T>(ground: &Ground, body: impl FnOnce() -> T) -> T {
+    let enough = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !enough.load(Ordering::Relaxed) {
+                let ping = Ping {
+                    timeout: Duration::from_millis(20),
+                    ..Ping::new("10.225.194.171".parse().unwrap())
+                };
+                ground.gate.run(|| ping.run()).unwrap();
+            }
+        });
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        enough.store(true, Ordering::Relaxed);
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 #[test]
 fn what_arrives_and_is_dropped_by_this_host_is_found() {
     isolated!(|| {
@@ -496,24 +516,7 @@ fn what_arrives_and_is_dropped_by_this_host_is_found() {
         let report = Report::of(&ground, "doctor --underlay eth0");
         report.says("route", "warn", "by eth1, and --underlay is eth0", "dev eth0");
         ground.you.sysctl("net/ipv4/conf/all/rp_filter", "1").unwrap();
-        let enough = AtomicBool::new(false);
-        let report = thread::scope(|scope| {
-            scope.spawn(|| {
-                // Each asks for the inner address anew, or sends to it.
-                while !enough.load(Ordering::Relaxed) {
-                    ground.gate.run(|| {
-                        let ping = vxgate_testbed::Ping {
-                            timeout: Duration::from_millis(20),
-                            ..vxgate_testbed::Ping::new("10.225.194.171".parse().unwrap())
-                        };
-                        ping.run().unwrap()
-                    });
-                }
-            });
-            let report = std::panic::catch_unwind(|| Report::of(&ground, "doctor"));
-            enough.store(true, Ordering::Relaxed);
-            report.unwrap()
-        });
+        let report = while_pinging(&ground, || Report::of(&ground, "doctor"));
         report.says("rp-filter", "fail", "100.64.158.4 is reached by eth1", "rp_filter=2");
         report.says(
             "firewall",
@@ -631,6 +634,46 @@ fn what_undoes_forwarding_for_others_is_found() {
         report.says("forwarding", "ok", "nothing of this host's is in its way", "");
         ground.you.sysctl("net/ipv4/conf/eth0/forwarding", "0").unwrap();
         look().says("forwarding", "fail", "eth0 does not forward IPv4", "sysctl -w");
+        daemon.stop();
+    });
+}
+
+/// A firewall on `you` that drops what goes there or comes from there, for as long as it lives.
+fn firewall(ground: &Ground, hook: Hook, dropped: Match) -> Nftables {
+    let rule = Rule { matches: vec![dropped], action: Action::Drop };
+    let chain = Chain { name: "chain".to_owned(), hook, drops: false, rules: vec![rule] };
+    let table = Table { name: "firewall".to_owned(), chains: vec![chain] };
+    ground.you.run(|| {
+        let nftables = Nftables::open().unwrap();
+        nftables.replace(&table).unwrap();
+        nftables
+    })
+}
+
+#[test]
+fn a_firewall_of_this_host_is_found_in_either_direction() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        if let Err(error) = Nftables::open().and_then(|nftables| nftables.has_table("firewall")) {
+            return vxgate_testbed::skip(&format!("this kernel has no nftables: {error}"));
+        }
+        let ground = Ground::with_gate();
+        let peer = "100.64.158.4/32".parse().unwrap();
+        let wall = firewall(&ground, Hook::Output, Match::Destination(peer));
+        let report = Report::of(&ground, DOCTOR);
+        let found = "this host's own firewall lets no datagram out to 100.64.158.4";
+        report.says_only("firewall", "fail", found, "allow UDP 4789 to 100.64.158.4");
+        drop(wall);
+        Report::of(&ground, DOCTOR).is_well();
+
+        let daemon = ground.up(UP);
+        assert!(ground.answers());
+        let _wall = firewall(&ground, Hook::Input, Match::Source(peer));
+        let report = while_pinging(&ground, || Report::of(&ground, "doctor"));
+        let found = "from 100.64.158.4 arrived at this host and none at the tunnel";
+        report.says_only("firewall", "fail", found, "udp dport 4789 accept");
         daemon.stop();
     });
 }
