@@ -4,6 +4,7 @@
 //! wrong becomes a [`Failure`] with exit status 2.
 
 pub(crate) mod bench;
+pub(crate) mod doctor;
 pub(crate) mod environment;
 pub(crate) mod fdb;
 pub(crate) mod gate;
@@ -19,6 +20,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::bench::{Against, BenchArgs};
+use self::doctor::DoctorArgs;
 use self::environment::VARIABLES;
 use self::fdb::FdbCommand;
 use self::gate::GateCommand;
@@ -165,6 +167,9 @@ Examples:
         #[command(subcommand)]
         verb: Option<GateCommand>,
     },
+    /// Look this host over for a tunnel, and say what is in its way
+    #[command(after_help = doctor::HELP)]
+    Doctor(Box<DoctorArgs>),
     /// Show a whole Gate on this machine: no root, no cloud
     #[command(
         after_help = "It makes namespaces of its own: `you`, two Gate peers and a device behind them. Nothing outside changes.
@@ -216,10 +221,10 @@ pub(crate) struct InitArgs {
     pub(crate) arguments: Vec<String>,
 }
 
-/// The whole command line, each option of `up` with its variable: for parsing, completions and manual pages.
+/// The whole command line, each option of `up` (and of `doctor`, which has the same) with its variable: for parsing, completions and manual pages.
 pub(crate) fn command() -> clap::Command {
     CommandLine::command().mut_subcommands(|verb| {
-        if verb.get_name() != "up" {
+        if !["up", "doctor"].contains(&verb.get_name()) {
             return verb;
         }
         verb.mut_args(|arg| {

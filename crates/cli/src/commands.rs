@@ -17,7 +17,7 @@ use crate::control::runtime_dir::RuntimeDir;
 use crate::failure::Failure;
 use crate::print::fdb::FdbPrinter;
 use crate::print::{self, Format, Style};
-use crate::{bench, gate, init, lab, migrate, up};
+use crate::{bench, doctor, gate, init, lab, migrate, up};
 
 /// Does what the command line asks for.
 pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure> {
@@ -42,6 +42,9 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
             peer_command(out, verb.unwrap_or(PeerCommand::List(PeerListArgs::default())), output)
         }
         Some(Command::Gate { verb }) => gate::run(verb, output, out),
+        Some(Command::Doctor(args)) => {
+            doctor::run(&Layers::under(args.options)?, format(args.output.or(output)), out)
+        }
         Some(Command::Lab(args)) => lab::run(&args, out),
         Some(Command::Bench(args)) => bench::run(&args, out),
         Some(Command::Completions { shell }) => completions(out, shell),

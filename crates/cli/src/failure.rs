@@ -75,6 +75,21 @@ impl Failure {
         Failure { status: Status::Silent(code), ..Failure::failed("daemon", "it ended") }
     }
 
+    /// What was printed says what is wrong: exit status 1 without a word.
+    pub(crate) fn printed() -> Failure {
+        Failure { status: Status::Silent(1), ..Failure::failed("report", "something is wrong") }
+    }
+
+    /// What did not work, and why, without the program's name and the hint.
+    pub(crate) fn why(&self) -> String {
+        format!("{}: {}", self.what, self.why)
+    }
+
+    /// What the user can do.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// Whether there is nothing to print.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self.status, Status::Silent(_))

@@ -7,6 +7,7 @@ mod bench;
 mod commands;
 mod config;
 mod control;
+mod doctor;
 mod failure;
 mod gate;
 mod init;

@@ -1,5 +1,6 @@
 //! Listings, for people and for programs.
 
+pub(crate) mod doctor;
 pub(crate) mod fdb;
 pub(crate) mod gate;
 pub(crate) mod peers;

@@ -8,14 +8,14 @@
 //!
 //! With `--vpg-id` the API says between lock and plan what the tunnel shall be ([`gate`]), and is followed until the end.
 
-mod error;
+pub(crate) mod error;
 pub(crate) mod forward;
 pub(crate) mod gate;
 mod health;
 mod hook;
-mod owner;
-mod paths;
-mod plan;
+pub(crate) mod owner;
+pub(crate) mod paths;
+pub(crate) mod plan;
 mod serve;
 mod service;
 mod tunnel;
@@ -341,7 +341,7 @@ async fn events(forwarder: &Forwarder, watch: &Watch) {
 }
 
 /// An error with all its causes, as one sentence.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -103,6 +103,22 @@ impl Netlink {
         Ok(answers.into_iter().filter_map(link_of).collect())
     }
 
+    /// Whether this process may change links, addresses and routes here: it asks for a change of a link that no namespace has, which
+    /// the kernel refuses for want of the capability before it looks for the link (`rtnetlink_rcv_msg`, net/core/rtnetlink.c).
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub async fn may_change(&self) -> Result<bool, Error> {
+        let mut message = LinkMessage::default();
+        message.header.index = i32::MAX.cast_unsigned();
+        match self.set(Task::new("look for", "a link that is not there"), message).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_missing() => Ok(true),
+            Err(error) if error.is_denied() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Switches the link on.
     ///
     /// # Errors

@@ -53,6 +53,10 @@ pub struct Chain {
 pub enum Hook {
     /// For each packet that is forwarded, at the priority of filters.
     Forward,
+    /// For each packet to this host, at the priority of filters.
+    Input,
+    /// For each packet that this host sends, at the priority of filters.
+    Output,
     /// For the first packet of each connection that leaves, at the priority of source address translation.
     SourceNat,
 }
@@ -62,6 +66,8 @@ impl Hook {
     const fn place(self) -> (&'static str, u32, u32) {
         match self {
             Hook::Forward => ("filter", FORWARD_HOOK, 0),
+            Hook::Input => ("filter", 1, 0),
+            Hook::Output => ("filter", 3, 0),
             Hook::SourceNat => ("nat", 4, 100),
         }
     }

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
-    RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -73,6 +73,26 @@ impl Netlink {
         self.change(task, RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL).await
     }
 
+    /// Adds a route to the main table that drops what goes there, without a word (type blackhole).
+    ///
+    /// # Errors
+    /// [`Error::is_exists`] when there is a route to that prefix.
+    pub async fn blackhole_add(&self, prefix: IpNet) -> Result<(), Error> {
+        let mut message = RouteMessage::default();
+        message.header = RouteHeader {
+            address_family: family_of(prefix.addr()),
+            destination_prefix_length: prefix.prefix_len(),
+            table: RouteHeader::RT_TABLE_MAIN,
+            protocol: RouteProtocol::Static,
+            scope: RouteScope::Universe,
+            kind: RouteType::BlackHole,
+            ..RouteHeader::default()
+        };
+        message.attributes.push(RouteAttribute::Destination(prefix.trunc().addr().into()));
+        let task = Task::new("add", format!("blackhole route {}", prefix.trunc()));
+        self.change(task, RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL).await
+    }
+
     /// Takes a route out of the main table.
     ///
     /// # Errors
@@ -94,7 +114,9 @@ impl Netlink {
     /// The way that a packet to `destination` would take now.
     ///
     /// # Errors
-    /// [`Error::is_unreachable`] when there is none.
+    /// [`Error::is_unreachable`] when there is none; [`Error::errno`] tells a route of type blackhole (`EINVAL`), prohibit (`EACCES`)
+    /// or unreachable (`EHOSTUNREACH`) from none at all (`ENETUNREACH`).
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other type leads somewhere")]
     pub async fn route_lookup(&self, destination: IpAddr) -> Result<Route, Error> {
         let task = Task::new("find", format!("a route to {destination}"));
         let host = IpNet::from(destination);
@@ -104,14 +126,15 @@ impl Netlink {
         message.attributes.push(RouteAttribute::Destination(destination.into()));
         let answer = self.one(task.clone(), RouteNetlinkMessage::GetRoute(message)).await?;
         let RouteNetlinkMessage::NewRoute(answer) = answer else { return Err(task.no_answer()) };
-        // For IPv4 the kernel answers an error, for IPv6 a route of that type.
-        if matches!(
-            answer.header.kind,
-            RouteType::Unreachable | RouteType::BlackHole | RouteType::Prohibit | RouteType::Throw
-        ) {
-            return Err(task.refused(libc::ENETUNREACH, None));
-        }
-        Ok(Route { prefix: host, ..route_of(answer) })
+        // For IPv4 the kernel answers these errors (`fib_props`, net/ipv4/fib_semantics.c), for IPv6 a route of that type.
+        let errno = match answer.header.kind {
+            RouteType::BlackHole => libc::EINVAL,
+            RouteType::Prohibit => libc::EACCES,
+            RouteType::Unreachable => libc::EHOSTUNREACH,
+            RouteType::Throw => libc::ENETUNREACH,
+            _ => return Ok(Route { prefix: host, ..route_of(answer) }),
+        };
+        Err(task.refused(errno, None))
     }
 }
 
@@ -145,8 +168,11 @@ fn message_for(prefix: IpNet, link: &Link, gateway: Option<IpAddr>, source: Opti
     message
 }
 
+/// What the kernel remembers of one destination, such as a path's MTU, is listed too since Linux 5.3, and is no route of the table.
 fn in_main_table(message: &RouteMessage) -> bool {
-    message.header.table == RouteHeader::RT_TABLE_MAIN && message.header.kind == RouteType::Unicast
+    !message.header.flags.contains(RouteFlags::Cloned)
+        && message.header.table == RouteHeader::RT_TABLE_MAIN
+        && message.header.kind == RouteType::Unicast
 }
 
 #[expect(

@@ -305,3 +305,32 @@ fn a_vxlan_device_has_every_setting_that_was_asked_for() {
         });
     });
 }
+
+#[test]
+fn a_blackhole_is_told_from_a_way_that_is_not_there() {
+    isolated!(|| {
+        in_empty_host(async |netlink| {
+            let none = netlink.route_lookup(ip("192.0.2.1")).await.unwrap_err();
+            assert!(none.is_unreachable() && none.errno() == Some(101), "ENETUNREACH: {none}");
+            for (prefix, inside) in [("192.0.2.0/24", "192.0.2.1"), ("2001:db8:9::/64", "2001:db8:9::1")] {
+                netlink.blackhole_add(net(prefix)).await?;
+                let black = netlink.route_lookup(ip(inside)).await.unwrap_err();
+                assert!(!black.is_unreachable() && black.errno() == Some(22), "EINVAL: {black}");
+                assert!(netlink.blackhole_add(net(prefix)).await.unwrap_err().is_exists());
+            }
+            Ok(())
+        });
+    });
+}
+
+#[test]
+fn whether_changes_are_allowed_is_asked_without_one() {
+    isolated!(|| {
+        in_empty_host(async |netlink| {
+            let before = netlink.links().await?;
+            assert!(netlink.may_change().await?);
+            assert_eq!(netlink.links().await?, before);
+            Ok(())
+        });
+    });
+}

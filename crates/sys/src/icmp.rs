@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::call;
 use crate::poll;
+use crate::udp::{DontFragment, options};
 
 /// A raw socket, or where that is not permitted the kernel's own echo socket ("ping socket").
 #[derive(Debug)]
@@ -57,6 +58,25 @@ impl IcmpSocket {
             return Ok(None);
         }
         Ok(SockRef::from(&self.fd).local_addr()?.as_socket().map(|address| address.port()))
+    }
+
+    /// Sends from this address from now on.
+    ///
+    /// # Errors
+    ///
+    /// `AddrNotAvailable` when this host does not have it, `InvalidInput` for the kernel's own echo socket, which is bound when it
+    /// is opened.
+    pub fn bind(&self, source: IpAddr) -> io::Result<()> {
+        SockRef::from(&self.fd).bind(&SocketAddr::new(source, 0).into())
+    }
+
+    /// Changes what becomes of messages that do not fit the path.
+    ///
+    /// # Errors
+    ///
+    /// None that a caller can cause.
+    pub fn set_dont_fragment(&self, dont_fragment: DontFragment) -> io::Result<()> {
+        options::set_dont_fragment(self.fd.as_fd(), self.v6, dont_fragment)
     }
 
     /// Sends one message, from its ICMP type on; `None` when the queue is full.
@@ -114,7 +134,7 @@ mod tests {
     use rustix::thread::CapabilitySet;
 
     use super::*;
-    use crate::test_support::{LONG, drop_capability, isolated};
+    use crate::test_support::{LONG, drop_capability, isolated, set_mtu};
 
     /// Echo request types (RFC 792, RFC 4443 section 4); the answer is the second.
     const V4: (u8, u8) = (8, 0);
@@ -187,6 +207,31 @@ mod tests {
             let error =
                 socket.send(&[8, 0, 0xf7, 0xff, 0, 0, 0, 0], Ipv4Addr::new(192, 0, 2, 1).into()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::NetworkUnreachable);
+        });
+    }
+
+    #[test]
+    fn messages_leave_from_the_address_bound_and_no_longer_than_the_interface_takes() {
+        isolated(|| {
+            set_mtu("lo", 1500);
+            let source: IpAddr = Ipv4Addr::new(127, 0, 0, 9).into();
+            let socket = IcmpSocket::open(false).unwrap();
+            socket.bind(source).unwrap();
+            socket.set_dont_fragment(DontFragment::Probe).unwrap();
+            let mut message = vec![0; 1480];
+            message[0] = V4.0;
+            let sum = checksum(&message);
+            message[2..4].copy_from_slice(&sum);
+            assert_eq!(socket.send(&message, Ipv4Addr::LOCALHOST.into()).unwrap(), Some(1480));
+            let mut buffer = [0; 2048];
+            // What comes for another of this host's addresses is not for a bound socket: this is the answer.
+            let answerer = Ipv4Addr::LOCALHOST.into();
+            assert_eq!(socket.recv(&mut buffer, LONG).unwrap(), Some((1480, answerer)));
+            message.push(0);
+            let error = socket.send(&message, Ipv4Addr::LOCALHOST.into()).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+            let nobodys = socket.bind(Ipv4Addr::new(192, 0, 2, 1).into()).unwrap_err();
+            assert_eq!(nobodys.kind(), io::ErrorKind::AddrNotAvailable);
         });
     }
 

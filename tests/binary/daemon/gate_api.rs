@@ -16,13 +16,13 @@ use crate::ground::{Daemon, Ended, GATE, GATE_INNER, Ground, PATIENCE, Traces, Y
 const STATE_DIR: &str = "/run/vxgate-state";
 
 /// The ground with the API on the Gate's host.
-struct Api {
-    ground: Ground,
-    fake: FakeGate,
+pub(crate) struct Api {
+    pub(crate) ground: Ground,
+    pub(crate) fake: FakeGate,
 }
 
 impl Api {
-    fn with_gate() -> Api {
+    pub(crate) fn with_gate() -> Api {
         Api::on(Ground::with_gate())
     }
 
@@ -40,7 +40,7 @@ impl Api {
     }
 
     /// The same with this host registered and the Gate open.
-    fn ready(self) -> Api {
+    pub(crate) fn ready(self) -> Api {
         self.make_ready();
         self
     }
@@ -54,7 +54,7 @@ impl Api {
     }
 
     /// `vxgate` on `you` with these arguments and a key of the API.
-    fn command(&self, line: &str) -> Command {
+    pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = self.ground.command(line);
         for (variable, _) in std::env::vars() {
             if variable.starts_with("SORACOM_") || variable.to_ascii_lowercase().ends_with("_proxy") {
@@ -71,7 +71,7 @@ impl Api {
         command
     }
 
-    fn up(&self, options: &str) -> Daemon {
+    pub(crate) fn up(&self, options: &str) -> Daemon {
         Daemon::start(self.command(&up(options)))
     }
 

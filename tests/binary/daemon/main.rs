@@ -15,6 +15,10 @@ mod boot;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
+mod doctor_gate;
+#[cfg(test)]
 mod ends;
 #[cfg(test)]
 mod failover;

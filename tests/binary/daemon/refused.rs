@@ -46,7 +46,7 @@ fn without_privilege_it_says_which_it_needs() {
 }
 
 /// util-linux's setpriv, which is on every distribution; without it there is nobody to take capabilities away.
-fn setpriv() -> Option<String> {
+pub(crate) fn setpriv() -> Option<String> {
     let found =
         ["/usr/bin/setpriv", "/bin/setpriv"].into_iter().find(|path| fs::exists(path).unwrap_or(false));
     if found.is_none() {

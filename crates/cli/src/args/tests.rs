@@ -84,6 +84,7 @@ fn the_examples_of_the_help_parse() {
                 Some(Command::Peer { verb: Some(PeerCommand::Del(args)) }) => {
                     drop(peer::parse_del(&args.words).expect(line));
                 }
+                Some(Command::Doctor(args)) => drop(crate::config::UpConfig::new(args.options).expect(line)),
                 Some(Command::Up(options)) => drop(crate::config::UpConfig::new(*options).expect(line)),
                 Some(Command::Init(args)) => {
                     drop(vxgate_gate::InitArguments::parse(&args.arguments).expect(line))
@@ -102,6 +103,15 @@ fn the_help_of_up_names_each_option_and_the_long_one_its_variable() {
             assert!(text.contains(&format!("--{option} ")), "{option}");
             assert_eq!(text.contains(&format!("[env: {variable}]")), help == "--help", "{variable}: {text}");
         }
+    }
+}
+
+#[test]
+fn the_doctor_takes_every_option_of_up_with_its_variable() {
+    let text = printed("vxgate doctor --help");
+    for (option, variable) in VARIABLES {
+        assert!(text.contains(&format!("--{option}")), "{option}");
+        assert!(text.contains(&format!("[env: {variable}]")), "{variable}: {text}");
     }
 }
 
@@ -147,7 +157,7 @@ fn each_wrong_argument_is_named_with_what_is_allowed() {
     for (line, message) in [
         (
             "vxgate fly",
-            "vxgate: \"fly\": allowed are up, down, init, migrate, show, fdb, peer, gate, lab, bench, completions, man",
+            "vxgate: \"fly\": allowed are up, down, init, migrate, show, fdb, peer, gate, doctor, lab, bench, completions, man",
         ),
         ("vxgate fdb fly", "vxgate: fdb: \"fly\": allowed are show, add, append, replace, del, flush"),
         ("vxgate --fly", "vxgate: \"--fly\": no such argument"),

@@ -44,8 +44,8 @@ pub(crate) enum ClientError {
     Denied { path: PathBuf },
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: io::Error },
-    #[error("the daemon of {dev} does not answer within {} s", TIMEOUT.as_secs())]
-    Timeout { dev: DeviceName },
+    #[error("the daemon of {dev} does not answer within {} s", limit.as_secs())]
+    Timeout { dev: DeviceName, limit: Duration },
     #[error("the daemon of {dev} closed the connection")]
     Closed { dev: DeviceName },
     #[error("the daemon of {dev} answers what this version does not know: {why}")]
@@ -139,6 +139,12 @@ impl Client {
         Ok(running)
     }
 
+    /// Waits no longer than this for each answer.
+    pub(crate) fn set_patience(&mut self, limit: Duration) -> io::Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(limit))?;
+        self.stream.get_ref().set_write_timeout(Some(limit))
+    }
+
     /// The device whose tunnel this is.
     pub(crate) fn dev(&self) -> &DeviceName {
         &self.dev
@@ -223,7 +229,7 @@ impl Client {
             let dev = self.dev.clone();
             // What a socket's timeout gives (socket(7), SO_RCVTIMEO).
             if error.kind() == io::ErrorKind::WouldBlock {
-                ClientError::Timeout { dev }
+                ClientError::Timeout { dev, limit: self.patience() }
             } else {
                 ClientError::Closed { dev }
             }
@@ -245,6 +251,11 @@ impl Client {
         line.clear();
         (&mut self.stream).take(MAX_RESPONSE_OCTETS).read_until(b'\n', &mut line)?;
         Ok(line)
+    }
+
+    /// How long each wait may take.
+    fn patience(&self) -> Duration {
+        self.stream.get_ref().read_timeout().ok().flatten().unwrap_or(TIMEOUT)
     }
 
     fn out_of_turn(&self) -> ClientError {

@@ -47,6 +47,11 @@ impl Style {
         self.paint("31", text)
     }
 
+    /// What may be well and may not.
+    pub(crate) fn doubtful<T: fmt::Display>(self, text: T) -> Painted<T> {
+        self.paint("33", text)
+    }
+
     /// Neither.
     pub(crate) fn plain<T: fmt::Display>(self, text: T) -> Painted<T> {
         Painted { code: None, text }

@@ -24,7 +24,7 @@ impl fmt::Display for Octets {
 }
 
 /// A number of seconds, as in `1 hour, 2 minutes, 3 seconds`.
-pub(super) struct Seconds(pub(super) u64);
+pub(crate) struct Seconds(pub(crate) u64);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,7 +46,7 @@ impl fmt::Display for Seconds {
 }
 
 /// How long ago something was, or `never`.
-pub(super) struct Ago(pub(super) Option<u64>);
+pub(crate) struct Ago(pub(crate) Option<u64>);
 
 impl fmt::Display for Ago {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,7 +59,7 @@ impl fmt::Display for Ago {
 }
 
 /// Microseconds as milliseconds, or `-`.
-pub(super) struct Millis(pub(super) Option<u64>);
+pub(crate) struct Millis(pub(crate) Option<u64>);
 
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

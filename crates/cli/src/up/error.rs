@@ -30,6 +30,9 @@ pub(crate) enum UpError {
     /// The routing table has no way to a peer.
     #[error("no route to peer {peer}")]
     NoRoute { peer: IpAddr },
+    /// A route to a peer is there to refuse it.
+    #[error("the route to peer {peer} is of type {kind}: nothing gets there")]
+    RouteRefuses { peer: IpAddr, kind: &'static str },
     /// A peer is this host.
     #[error("peer {peer} is an address of this host")]
     PeerIsHere { peer: IpAddr },
@@ -102,6 +105,9 @@ impl UpError {
             UpError::NoLocal => "say --local IP: the address that the peers know this host by".to_owned(),
             UpError::NoRoute { peer } => {
                 format!("add one first, as in `ip route add {peer} via ROUTER`; for a Gate peer, join the VPG to the VPC")
+            }
+            UpError::RouteRefuses { peer, kind } => {
+                format!("`ip route show type {kind}` lists it; take it away, or add a longer one to {peer} beside it")
             }
             UpError::PeerIsHere { .. } => "a peer is another host; this host's own address is --local".to_owned(),
             UpError::Loop { network, .. } => format!(

@@ -47,7 +47,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Octets of outer headers around an inner packet.
-pub(super) const fn overhead(family: Family) -> u32 {
+pub(crate) const fn overhead(family: Family) -> u32 {
     match family {
         Family::V4 => OVERHEAD_V4,
         Family::V6 => OVERHEAD_V6,
@@ -66,15 +66,15 @@ pub(super) fn inner_mtu(config: &UpConfig, outer: u32) -> u32 {
 
 /// What link and route towards a peer carry, in octets of the outer IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Carried {
+pub(crate) struct Carried {
     /// What they are set to.
-    pub(super) link: u16,
+    pub(crate) link: u16,
     /// What the kernel has learned of the path from ICMP, and will forget.
     learned: Option<u32>,
 }
 
 /// What link and route towards `peer` carry; `None` where nothing says by which link it is reached.
-pub(super) fn carried(
+pub(crate) fn carried(
     config: &UpConfig,
     links: &[Link],
     peer: IpAddr,
@@ -139,6 +139,10 @@ async fn look(tenant: &Tenant, config: &UpConfig, given: &mut u32) -> Result<(),
     let mut found = Vec::with_capacity(peers.len());
     for peer in peers {
         let route = route_to(netlink, peer).await;
+        // By a loop the device would follow itself down, by the octets of the headers at each look.
+        if route.as_ref().is_some_and(|route| route.link == Some(tenant.about.link)) {
+            continue;
+        }
         found.extend(carried(config, &links, peer, route.as_ref()).map(|carried| (peer, carried)));
     }
     let narrowest = tenant

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rustix::io::Errno;
 use vxgate_forwarder::check_processor;
 use vxgate_netlink::{Address, Link, Netlink, Route};
 
@@ -33,21 +34,8 @@ impl Plan {
     pub(crate) async fn make(netlink: &Netlink, config: &UpConfig) -> Result<Plan, UpError> {
         check_processors(config)?;
         let links = netlink.links().await?;
-        if let Some(taken) = links.iter().find(|link| link.name == config.dev.as_str()) {
-            let is_tap = taken.kind.as_deref() == Some("tun");
-            let owner = if is_tap { tap_owner(&taken.name) } else { None };
-            return Err(UpError::NameTaken { dev: taken.name.clone(), kind: taken.kind.clone(), owner });
-        }
-        let underlay = match &config.underlay {
-            None => None,
-            Some(name) => match links.iter().find(|link| link.name == name.as_str()) {
-                Some(link) => Some(link),
-                None => {
-                    let names = links.iter().map(|link| link.name.clone()).collect();
-                    return Err(UpError::NoUnderlay { name: name.to_string(), names });
-                }
-            },
-        };
+        check_name(config, &links)?;
+        let underlay = underlay(config, &links)?;
         let addresses = netlink.addresses().await?;
         let routes = netlink.routes().await?;
         let (mut notices, mut paths) = (Vec::new(), Vec::new());
@@ -81,8 +69,24 @@ impl Plan {
     }
 }
 
+/// Refuses a name that a link has.
+pub(crate) fn check_name(config: &UpConfig, links: &[Link]) -> Result<(), UpError> {
+    let Some(taken) = links.iter().find(|link| link.name == config.dev.as_str()) else { return Ok(()) };
+    let is_tap = taken.kind.as_deref() == Some("tun");
+    let owner = if is_tap { tap_owner(&taken.name) } else { None };
+    Err(UpError::NameTaken { dev: taken.name.clone(), kind: taken.kind.clone(), owner })
+}
+
+/// The link that `--underlay` names.
+pub(crate) fn underlay<'a>(config: &UpConfig, links: &'a [Link]) -> Result<Option<&'a Link>, UpError> {
+    let Some(name) = &config.underlay else { return Ok(None) };
+    let found = links.iter().find(|link| link.name == name.as_str());
+    let names = || links.iter().map(|link| link.name.clone()).collect();
+    found.map(Some).ok_or_else(|| UpError::NoUnderlay { name: name.to_string(), names: names() })
+}
+
 /// Refuses processors that no thread of this process can run on.
-fn check_processors(config: &UpConfig) -> Result<(), UpError> {
+pub(crate) fn check_processors(config: &UpConfig) -> Result<(), UpError> {
     for processor in config.affinity.iter().flat_map(CpuList::processors) {
         check_processor(processor).map_err(|source| UpError::NoProcessor {
             processor,
@@ -100,13 +104,30 @@ fn processors_here() -> Option<String> {
 }
 
 /// The way to a peer; none where the link is given and the routing table has nothing to say.
-async fn route_to(netlink: &Netlink, peer: IpAddr, link_given: bool) -> Result<Option<Route>, UpError> {
+pub(crate) async fn route_to(
+    netlink: &Netlink,
+    peer: IpAddr,
+    link_given: bool,
+) -> Result<Option<Route>, UpError> {
     match netlink.route_lookup(peer).await {
         Ok(route) if route.local => Err(UpError::PeerIsHere { peer }),
         Ok(route) => Ok(Some(route)),
         Err(error) if error.is_unreachable() && link_given && is_link_local(peer) => Ok(None),
-        Err(error) if error.is_unreachable() => Err(UpError::NoRoute { peer }),
-        Err(error) => Err(error.into()),
+        Err(error) => match error.errno().and_then(refusing_route) {
+            Some(kind) => Err(UpError::RouteRefuses { peer, kind }),
+            None if error.is_unreachable() => Err(UpError::NoRoute { peer }),
+            None => Err(error.into()),
+        },
+    }
+}
+
+/// The type of route that answers a look-up with this error (`fib_props`, net/ipv4/fib_semantics.c).
+fn refusing_route(errno: i32) -> Option<&'static str> {
+    match Errno::from_raw_os_error(errno) {
+        Errno::INVAL => Some("blackhole"),
+        Errno::ACCESS => Some("prohibit"),
+        Errno::HOSTUNREACH => Some("unreachable"),
+        _ => None,
     }
 }
 
@@ -118,7 +139,7 @@ fn is_link_local(ip: IpAddr) -> bool {
 }
 
 /// The outer address: given, or what the route to the first peer would use, or the underlay's own.
-fn local(
+pub(crate) fn local(
     config: &UpConfig,
     addresses: &[Address],
     underlay: Option<&Link>,
@@ -144,7 +165,7 @@ fn local(
 }
 
 /// Refuses a network that would send the tunnel's own datagrams into the tunnel.
-fn check_loops(config: &UpConfig, routes: &[Route]) -> Result<(), UpError> {
+pub(crate) fn check_loops(config: &UpConfig, routes: &[Route]) -> Result<(), UpError> {
     let into_tunnel = config.addresses.iter().map(|address| ("address", address.trunc()));
     let into_tunnel = into_tunnel.chain(config.routes.iter().map(|route| ("route", *route)));
     for (option, network) in into_tunnel {
@@ -166,7 +187,7 @@ pub(super) fn leads_inside(network: IpNet, peer: IpAddr, routes: &[Route]) -> bo
 }
 
 /// Refuses an address that is here already and a network that another link has; tells of others that overlap.
-fn check_overlaps(
+pub(crate) fn check_overlaps(
     config: &UpConfig,
     addresses: &[Address],
     links: &[Link],
@@ -239,7 +260,7 @@ pub(crate) fn gso_max_octets(mtu: u32) -> u32 {
 }
 
 /// The device's MTU over a path that carries `outer` octets.
-fn mtu(config: &UpConfig, outer: u32, notices: &mut Vec<String>) -> Result<u32, UpError> {
+pub(crate) fn mtu(config: &UpConfig, outer: u32, notices: &mut Vec<String>) -> Result<u32, UpError> {
     let overhead = overhead(config.family);
     let room = outer.saturating_sub(overhead);
     match config.mtu {

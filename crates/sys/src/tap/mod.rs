@@ -238,6 +238,21 @@ impl AsFd for Tap {
     }
 }
 
+/// Looks whether TAP devices can be asked for here, and makes none: the device file opens and is what it should be. Whether this process
+/// may make one depends on its capabilities, too.
+///
+/// # Errors
+///
+/// [`TapError::NoDevice`] or [`TapError::NoPermission`]; [`TapError::Io`] when the file is something else.
+pub fn check_device_file() -> Result<(), TapError> {
+    match describe(open_device_file()?.as_fd()) {
+        // No device is attached to a new descriptor: that the kernel knows what is meant is the answer.
+        Err(error) if error.raw_os_error() == Some(libc::EBADFD) => Ok(()),
+        Err(error) => Err(TapError::Io(error)),
+        Ok(_) => Ok(()),
+    }
+}
+
 fn open_device_file() -> Result<OwnedFd, TapError> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
     rustix::io::retry_on_intr(|| rustix::fs::open(DEVICE_FILE, flags, Mode::empty()))

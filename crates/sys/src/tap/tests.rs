@@ -420,6 +420,20 @@ fn a_descriptor_from_elsewhere_is_checked_and_made_ours() {
 }
 
 #[test]
+fn the_device_file_is_looked_at_without_making_a_device() {
+    isolated(|| {
+        if test_support::tap(&TapOptions::new("probe")).is_none() {
+            return;
+        }
+        check_device_file().unwrap();
+        // Neither does it take a capability.
+        test_support::drop_capability(CapabilitySet::NET_ADMIN);
+        check_device_file().unwrap();
+        assert_eq!(interface::index("tap0").unwrap_err().raw_os_error(), Some(libc::ENODEV));
+    });
+}
+
+#[test]
 fn without_the_capability_the_message_says_which() {
     isolated(|| {
         if test_support::tap(&TapOptions::new("probe")).is_none() {

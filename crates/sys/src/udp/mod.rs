@@ -3,7 +3,7 @@
 //! One socket has one family: a socket on `[::]` takes IPv6 only, so that each family can have its own.
 
 mod error_queue;
-mod options;
+pub(crate) mod options;
 mod receive;
 mod segments;
 mod send;

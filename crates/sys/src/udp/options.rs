@@ -29,6 +29,9 @@ pub enum DontFragment {
     /// (`IP_PMTUDISC_INTERFACE`). The default. IPv6 has no such bit, and is treated as `Set`.
     #[default]
     Unset,
+    /// IPv4: the DF bit is set, and of path MTU discovery only the interface's MTU is obeyed, for both families: what is longer than
+    /// the path is still sent, so that the network says so anew (`IP_PMTUDISC_PROBE`).
+    Probe,
 }
 
 /// Which control messages come with each datagram. None by default; each costs a little time per datagram.
@@ -218,10 +221,16 @@ fn set_flag(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, on: bool)
     if on { set_option(fd, level, name, 1) } else { Ok(()) }
 }
 
-pub(super) fn set_dont_fragment(fd: BorrowedFd<'_>, v6: bool, dont_fragment: DontFragment) -> io::Result<()> {
+pub(crate) fn set_dont_fragment(fd: BorrowedFd<'_>, v6: bool, dont_fragment: DontFragment) -> io::Result<()> {
     match (v6, dont_fragment) {
         (true, DontFragment::Set | DontFragment::Unset) => {
             set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO)
+        }
+        (true, DontFragment::Probe) => {
+            set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)
+        }
+        (false, DontFragment::Probe) => {
+            set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
         }
         (false, DontFragment::Set) => {
             set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)

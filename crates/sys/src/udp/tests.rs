@@ -301,7 +301,7 @@ fn headers(local: &str) -> usize {
 fn what_does_not_fit_the_interface_is_emsgsize_and_never_a_fragment() {
     isolated(|| {
         set_mtu("lo", 1500);
-        for dont_fragment in [DontFragment::Set, DontFragment::Unset] {
+        for dont_fragment in [DontFragment::Set, DontFragment::Unset, DontFragment::Probe] {
             for local in families() {
                 let receiver = bound(local);
                 let sender = bind(&UdpOptions { dont_fragment, ..options(local) }).unwrap();
@@ -342,6 +342,8 @@ fn the_df_bit_is_as_asked_and_can_be_changed() {
         let set = bind(&UdpOptions { dont_fragment: DontFragment::Set, ..options(V4) }).unwrap();
         let unset = bound(V4);
         assert_eq!((df(&set), df(&unset)), (true, false));
+        unset.set_dont_fragment(DontFragment::Probe).unwrap();
+        assert!(df(&unset));
         set.set_dont_fragment(DontFragment::Unset).unwrap();
         unset.set_dont_fragment(DontFragment::Set).unwrap();
         assert_eq!((df(&set), df(&unset)), (false, true));

@@ -1,5 +1,7 @@
 //! `--vpg-id`: the whole set-up from the API.
 
+mod view;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -23,6 +25,8 @@ use crate::args::up::UpOptions;
 use crate::args::up::gate::{DEFAULT_API_INTERVAL, DEFAULT_API_WAIT};
 use crate::config::UpConfig;
 use crate::failure::Failure;
+
+pub(crate) use view::{Blind, Kind, View};
 
 /// How long the API has for each call where an earlier answer is there to begin with.
 const HASTE: Duration = Duration::from_secs(3);
