@@ -11,7 +11,7 @@ impl Segment {
     /// goes; false where no such remote is known. It waits with others for [`Segment::poll_transmit`], and is counted in
     /// [`Counts::transmits_lost`](crate::Counts) where too many do.
     pub fn transmit_to(&mut self, outer: IpAddr, frame: Vec<u8>, dont_fragment: Option<bool>) -> bool {
-        let peer = self.peers.source(outer.to_canonical()).peer;
+        let peer = self.peers.source(outer.to_canonical()).peer();
         let target = peer.and_then(|peer| self.peers.target(peer));
         target.map(|target| self.transmit(Transmit { target, frame, dont_fragment })).is_some()
     }
