@@ -32,7 +32,7 @@ fn it_is_up_within_100_milliseconds() {
 }
 
 #[test]
-fn idle_it_holds_less_than_8_mebibytes_and_does_nothing() {
+fn idle_it_holds_less_than_12_mebibytes_and_does_nothing() {
     isolated!(|| {
         if missing() {
             return;
@@ -42,8 +42,8 @@ fn idle_it_holds_less_than_8_mebibytes_and_does_nothing() {
         assert!(ground.answers());
         let resident = resident_kib(&daemon);
         println!("resident, idle: {resident} KiB");
-        // A build without optimisation has twice the code, and all of it counts.
-        let limit = if cfg!(debug_assertions) { 16 * 1024 } else { 8 * 1024 };
+        // A build without optimisation has three times the code, and all of it that runs counts.
+        let limit = if cfg!(debug_assertions) { 24 * 1024 } else { 12 * 1024 };
         assert!(resident < limit, "{resident} KiB");
 
         let (ticks, switches, start) = (cpu_ticks(&daemon), switches(&daemon), now());
