@@ -239,6 +239,44 @@ fn forged_too_bigs_in_a_row_keep_no_probe_back() {
 }
 
 #[test]
+fn a_flood_of_icmp_errors_takes_no_room_from_the_frames() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::with_gate();
+        let daemon = ground.up(ASKED);
+        settles(&ground, &daemon, 1450, 1500);
+        let [you, gate] = [&ground.you, &ground.gate]
+            .map(|host| host.netlink(async |netlink| Ok(netlink.link_by_name("eth0").await?.mac)).unwrap());
+        let mouth = ground.gate.run(|| PacketSocket::open("eth0", &PacketOptions::default())).unwrap();
+        let frame = [&you[..], &gate, &[0x08, 0x00], &too_big(600, 11)].concat();
+        let heard = || ground.show()["reports"]["ignored"].as_u64().unwrap();
+        (0..20_000).for_each(|_| assert!(mouth.send(&frame).is_ok()));
+        let queued = queued_octets(&ground.you);
+        assert!(queued < 1 << 20, "{queued} octets of the receive buffer: {}", ground.show());
+        assert!(ground.answers());
+        // One by one they are heard again.
+        let before = heard();
+        assert!(eventually(PATIENCE, || {
+            mouth.send(&frame).unwrap();
+            heard() > before
+        }));
+        settles(&ground, &daemon, 1450, 1500);
+        daemon.stop();
+    });
+}
+
+/// What waits at the tunnel's socket, errors as well as datagrams, in octets of its receive buffer (proc_net_udp.txt).
+fn queued_octets(host: &Host) -> u64 {
+    let table = host.run(|| std::fs::read_to_string("/proc/thread-self/net/udp").unwrap());
+    let mut lines = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let line = lines.find(|line| line[1].ends_with(":12B5")).expect("a socket at port 4789");
+    let (_, queued) = line[4].split_once(':').expect("both queues");
+    u64::from_str_radix(queued, 16).unwrap()
+}
+
+#[test]
 fn a_path_that_was_narrow_is_used_to_its_width_though_the_kernel_remembers() {
     isolated!(|| {
         if missing() {

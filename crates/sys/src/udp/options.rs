@@ -183,7 +183,7 @@ fn configure_v4(socket: &Socket, options: &UdpOptions) -> io::Result<()> {
     set_flag(fd, libc::IPPROTO_IP, libc::IP_RECVTOS, options.want.tos)?;
     set_flag(fd, libc::IPPROTO_IP, libc::IP_RECVTTL, options.want.ttl)?;
     set_flag(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, options.want.destination)?;
-    set_flag(fd, libc::IPPROTO_IP, libc::IP_RECVERR, options.errors)
+    if options.errors { set_errors(fd, false, true) } else { Ok(()) }
 }
 
 fn configure_v6(socket: &Socket, options: &UdpOptions) -> io::Result<()> {
@@ -213,7 +213,15 @@ fn configure_v6(socket: &Socket, options: &UdpOptions) -> io::Result<()> {
     set_flag(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, options.want.tos)?;
     set_flag(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, options.want.ttl)?;
     set_flag(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, options.want.destination)?;
-    set_flag(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, options.errors)
+    if options.errors { set_errors(fd, true, true) } else { Ok(()) }
+}
+
+pub(super) fn set_errors(fd: BorrowedFd<'_>, v6: bool, on: bool) -> io::Result<()> {
+    if v6 {
+        set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, libc::c_int::from(on))
+    } else {
+        set_option(fd, libc::IPPROTO_IP, libc::IP_RECVERR, libc::c_int::from(on))
+    }
 }
 
 /// Sets what is wanted, and leaves the rest at the default of off.
