@@ -6,7 +6,7 @@ use std::time::Duration;
 use vxgate_codec::MacAddr;
 use vxgate_codec::arp::{Operation, Packet};
 use vxgate_codec::tcp::MssLimit;
-use vxgate_core::{Event, HealthConfig, PathDiscovery, SegmentConfig, Transmit};
+use vxgate_core::{EntryState, Event, HealthConfig, PathDiscovery, Remote, SegmentConfig, Transmit};
 
 use crate::bench::{Bench, OWN, STATION, addr, remote};
 
@@ -223,10 +223,37 @@ fn what_was_known_of_a_path_goes_with_its_peer() {
     assert_eq!(bench.segment.limits().everywhere(), 1364);
     bench.segment.peer_del(addr(A)).unwrap();
     assert_eq!(bench.segment.limits().everywhere(), 1464, "its number may be another's next");
-    wait(&mut bench, Duration::from_secs(1));
-    bench.segment.handle_tick(bench.now);
     bench.segment.peer_add(remote(A), bench.now).unwrap();
     assert_eq!(path_of(&bench, A), None);
+}
+
+#[test]
+fn a_peer_that_goes_and_comes_back_at_once_is_limited_by_its_path_again() {
+    let mut bench = Bench::with_peers(&[A, B]);
+    let now = bench.now;
+    for _ in 0..3 {
+        for peer in [A, B] {
+            bench.segment.set_link_mtu(addr(peer), Some(1400), now);
+        }
+        assert_eq!(bench.segment.limits().towards(bench.peer(A)), 1364);
+        assert_eq!(bench.segment.limits().everywhere(), 1364);
+        bench.segment.peer_del(addr(A)).unwrap();
+        bench.segment.peer_add(remote(A), now).unwrap();
+    }
+}
+
+#[test]
+fn every_remote_at_an_address_is_limited_by_its_path_whenever_it_came() {
+    let mut bench = Bench::with_peers(&[A]);
+    bench.segment.set_link_mtu(addr(A), Some(1400), bench.now);
+    let elsewhere = Remote { port: Some(4790), ..remote(A) };
+    bench.add(STATION, elsewhere, EntryState::Static).unwrap();
+    let entry = bench.get(STATION).unwrap();
+    assert_eq!((entry.port, bench.segment.limits().towards(entry.peer)), (Some(4790), 1364));
+    bench.segment.set_link_mtu(addr(A), Some(1300), bench.now);
+    assert_eq!(bench.segment.limits().towards(entry.peer), 1264);
+    bench.segment.peer_del(addr(A)).unwrap();
+    assert!(bench.segment.limits().towards(entry.peer) > 65_535, "nobody measures the path any more");
 }
 
 #[test]

@@ -59,6 +59,18 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Whether it is about one station, of which there may be as many as anybody likes to make up.
+    const fn is_of_a_station(&self) -> bool {
+        match self {
+            Self::Learned { .. } | Self::Moved { .. } | Self::Aged { .. } => true,
+            Self::PeerDown { .. } | Self::PeerUp { .. } | Self::AllPeersSilent | Self::PathMtu { .. } => {
+                false
+            }
+        }
+    }
+}
+
 /// The events that nobody has taken yet, oldest first; above the limit new ones are lost and counted.
 #[derive(Debug)]
 pub(crate) struct EventQueue(VecDeque<Event>);
@@ -66,14 +78,18 @@ pub(crate) struct EventQueue(VecDeque<Event>);
 /// How many events wait at most: a thousand lines of log are read by no one sooner than by nobody.
 pub(crate) const MAX_EVENTS: usize = 1024;
 
+/// How many more of peers and paths: something is done about those, and a flood of stations shall not keep them from being told.
+const MORE_OF_PEERS: usize = 128;
+
 impl EventQueue {
     pub(crate) fn new() -> EventQueue {
-        EventQueue(VecDeque::with_capacity(MAX_EVENTS))
+        EventQueue(VecDeque::with_capacity(MAX_EVENTS + MORE_OF_PEERS))
     }
 
     /// Whether there was room.
     pub(crate) fn push(&mut self, event: Event) -> bool {
-        let room = self.0.len() < MAX_EVENTS;
+        let more = if event.is_of_a_station() { 0 } else { MORE_OF_PEERS };
+        let room = self.0.len() < MAX_EVENTS + more;
         if room {
             self.0.push_back(event);
         }
@@ -82,5 +98,22 @@ impl EventQueue {
 
     pub(crate) fn pop(&mut self) -> Option<Event> {
         self.0.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_stations_leaves_room_for_what_becomes_of_peers() {
+        let dst = IpAddr::from([192, 0, 2, 1]);
+        let learned = Event::Learned { mac: MacAddr::BROADCAST, dst };
+        let mut queue = EventQueue::new();
+        assert_eq!((0..2 * MAX_EVENTS).filter(|_| queue.push(learned)).count(), MAX_EVENTS);
+        let down = Event::PeerDown { addr: dst, why: DownReason::Silent };
+        assert!(queue.push(down) && !queue.push(learned));
+        assert_eq!(core::iter::from_fn(|| queue.pop()).last(), Some(down), "in its turn");
+        assert_eq!((0..2 * MAX_EVENTS).filter(|_| queue.push(down)).count(), MAX_EVENTS + MORE_OF_PEERS);
     }
 }

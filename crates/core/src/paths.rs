@@ -180,6 +180,14 @@ impl Segment {
         self.paths.note_deadline();
     }
 
+    /// The last peer at this address has gone, and what was known of the path with it: one that comes back begins anew.
+    pub(crate) fn forget_path(&mut self, outer: IpAddr) {
+        let before = self.paths.octets(outer);
+        self.paths.by_outer.remove(&outer);
+        self.note_path(outer, before);
+        self.paths.note_deadline();
+    }
+
     /// Hears an answer to a probe of the path to this peer, given by this inner address; says whether it waits for one.
     pub(crate) fn handle_path_answer(
         &mut self,

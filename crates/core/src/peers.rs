@@ -288,8 +288,10 @@ impl Peers {
 
     fn number(&mut self, remote: Remote) -> Result<PeerId, TooMany> {
         let peer = PeerId(self.free.pop_front().ok_or(TooMany)?);
-        let serving = !self.source(remote.addr).is_down();
-        let known = Known { remote, macs: 0, lists: 0, configured: 0, peer: false, serving };
+        let here = self.source(remote.addr);
+        let known = Known { remote, macs: 0, lists: 0, configured: 0, peer: false, serving: !here.is_down() };
+        // One path leads to all remotes at an address.
+        self.limits.set_towards(peer, here.peer().map(|other| self.limits.towards(other)));
         if let Some(place) = self.known.get_mut(peer.index()) {
             *place = Some(known);
         }

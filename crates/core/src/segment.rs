@@ -421,6 +421,7 @@ impl Segment {
                     self.peers.set_serving(addr, true);
                 }
                 self.health.remove_peer(addr);
+                self.forget_path(addr);
             }
         }
         leaving.len()

@@ -18,7 +18,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use vxgate_codec::ethernet;
-use vxgate_codec::layers::protocol::{ICMP, ICMPV6};
+use vxgate_codec::layers::protocol::{
+    AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ICMP, ICMPV6, ROUTING,
+};
 use vxgate_codec::layers::{Fragment, IPV4_HEADER_OCTETS, IPV6_HEADER_OCTETS, Ip, IpVersion, Layers};
 use vxgate_offload::checksum;
 
@@ -44,7 +46,10 @@ pub(crate) fn answer(frame: &[u8], room_octets: u32, out: &mut [u8; ANSWER_OCTET
     let layers = Layers::parse(frame).ok()?;
     let ip = layers.ip?;
     let mtu = room_octets.checked_sub(u32::try_from(layers.l3).ok()?)?;
-    if ethernet::destination(frame)?.is_group() || !is_answered(&ip, frame, mtu) {
+    if ethernet::destination(frame)?.is_group()
+        || ethernet::source(frame)?.is_group()
+        || !is_answered(&ip, frame, mtu)
+    {
         return None;
     }
     let (destination, rest) = frame.split_first_chunk::<6>()?;
@@ -97,12 +102,14 @@ fn is_group(address: IpAddr) -> bool {
 
 /// Errors, and redirects: `icmp_is_err` of linux/icmp.h; of ICMPv6 all that RFC 4443 section 2.1 calls errors, which the kernel knows
 /// four of (`icmpv6_is_err` of linux/icmpv6.h); RFC 1122 section 3.2.2, RFC 4443
-/// section 2.4 e. A message whose type is not there could be one.
+/// section 2.4 e. A message whose type is not there could be one, and so could what stands behind more extension headers than are
+/// passed.
 fn is_icmp_error(ip: &Ip, frame: &[u8]) -> bool {
     let kind = frame[..ip.end].get(ip.l4).copied();
     match (ip.version, ip.protocol) {
         (IpVersion::V4, ICMP) => kind.is_none_or(|kind| matches!(kind, 3 | 4 | 5 | 11 | 12)),
         (IpVersion::V6, ICMPV6) => kind.is_none_or(|kind| kind < 128 || kind == 137),
+        (IpVersion::V6, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS) => true,
         (_, _) => false,
     }
 }
@@ -271,6 +278,12 @@ mod tests {
         let (whole, whole6) = (v4(0, 0x40, 17, 1472), v6(0, 17, 1460));
         let mut later = v6(0, 44, 1460);
         later[54..58].copy_from_slice(&[17, 0, 0, 8]);
+        let mut hidden = v6(0, DESTINATION_OPTIONS, 1460);
+        for header in 0..9 {
+            hidden[54 + 8 * header..][..2].copy_from_slice(&[DESTINATION_OPTIONS, 0]);
+        }
+        hidden[54 + 8 * 8] = ICMPV6;
+        hidden[54 + 8 * 9] = 2;
         for (why, frame) in [
             ("routers may cut it", v4(0, 0, 17, 1472)),
             ("it is a first fragment", v4(0, 0x60, 17, 1472)),
@@ -278,6 +291,8 @@ mod tests {
             ("it is a later fragment", later),
             ("its frame went to a group", change(whole.clone(), 0, &[1, 0, 0x5e, 1, 1, 1])),
             ("its frame went to all", change(whole.clone(), 0, &[0xff; 6])),
+            ("its frame came from a group", change(whole.clone(), 6, &[0xff; 6])),
+            ("it may be an error", hidden),
             ("it went to a group", change(whole.clone(), 30, &[239, 1, 1, 1])),
             ("it went to all", change(whole.clone(), 30, &[255; 4])),
             ("it went to a group", change(whole6.clone(), 38, &[0xff, 2])),

@@ -308,8 +308,10 @@ fn part(range: &RangeInclusive<u16>, worker: usize, workers: usize) -> io::Resul
     Ok(range.start() + first as u16..=range.start() + last as u16)
 }
 
+/// The kernel's own path MTU is never obeyed: it takes any ICMP error for true, for ten minutes, and would keep back the very
+/// probes that find out a forged one. The segment has its own ([`vxgate_core::Limits`]).
 const fn dont_fragment(set: bool) -> DontFragment {
-    if set { DontFragment::Set } else { DontFragment::Unset }
+    if set { DontFragment::Probe } else { DontFragment::Unset }
 }
 
 /// Binds up to `most` ports, spread over the range, which is not empty; a taken port is passed over.

@@ -234,9 +234,17 @@ fn peers_come_and_go_and_the_traffic_with_them() {
         assert!(!once(), "{}", ground.show());
         let before = ground.show();
         assert_eq!(before["peers"].as_array().unwrap().len(), 1);
-        done("peer add 100.64.158.4");
+        done("peer add 100.64.158.4 inner 10.192.158.4");
         assert!(ground.answers());
         for (line, why) in [
+            (
+                "peer add 100.64.158.9 inner 10.192.158.4",
+                "10.192.158.4 is the inner address of 100.64.158.4 already",
+            ),
+            (
+                "peer add 100.64.158.9 inner 10.225.194.171",
+                "10.225.194.171 is an address of this host's own device",
+            ),
             ("peer add 100.64.158.4", "100.64.158.4 is a peer already"),
             ("peer del 100.64.158.99", ""),
             ("peer add 172.21.0.100", "172.21.0.100 is this end of the tunnel"),

@@ -203,6 +203,100 @@ fn a_forged_too_big_lasts_as_long_as_a_probe_takes() {
     });
 }
 
+#[test]
+fn forged_too_bigs_in_a_row_keep_no_probe_back() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        for df in ["unset", "set"] {
+            let ground = Ground::with_gate();
+            let daemon = ground.up(&format!("{ASKED} --df {df}"));
+            settles(&ground, &daemon, 1450, 1500);
+            let [you, gate] = [&ground.you, &ground.gate].map(|host| {
+                host.netlink(async |netlink| Ok(netlink.link_by_name("eth0").await?.mac)).unwrap()
+            });
+            let mouth = ground.gate.run(|| PacketSocket::open("eth0", &PacketOptions::default())).unwrap();
+            let frame = [&you[..], &gate, &[0x08, 0x00], &too_big(300, 10)].concat();
+            // The first has the path asked, with DF set; the kernel takes those that come meanwhile for true, and remembers.
+            for count in 1..=20 {
+                assert_eq!(mouth.send(&frame).unwrap(), Some(frame.len()));
+                let heard = || {
+                    let reports = &ground.show()["reports"];
+                    reports["too_big"].as_u64().zip(reports["ignored"].as_u64())
+                };
+                assert!(eventually(PATIENCE, || heard().is_some_and(|(one, other)| one + other >= count)));
+            }
+            // Asked again, the path still carries what it does.
+            ground.you.mtu("eth0", 1490).unwrap();
+            settles(&ground, &daemon, 1440, 1490);
+            ground.you.mtu("eth0", 1480).unwrap();
+            settles(&ground, &daemon, 1430, 1480);
+            tcp_passes(&ground);
+            daemon.stop();
+        }
+    });
+}
+
+#[test]
+fn a_flood_of_icmp_errors_takes_no_room_from_the_frames() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::with_gate();
+        let daemon = ground.up(ASKED);
+        settles(&ground, &daemon, 1450, 1500);
+        let [you, gate] = [&ground.you, &ground.gate]
+            .map(|host| host.netlink(async |netlink| Ok(netlink.link_by_name("eth0").await?.mac)).unwrap());
+        let mouth = ground.gate.run(|| PacketSocket::open("eth0", &PacketOptions::default())).unwrap();
+        let frame = [&you[..], &gate, &[0x08, 0x00], &too_big(600, 11)].concat();
+        let heard = || ground.show()["reports"]["ignored"].as_u64().unwrap();
+        (0..20_000).for_each(|_| assert!(mouth.send(&frame).is_ok()));
+        let queued = queued_octets(&ground.you);
+        assert!(queued < 1 << 20, "{queued} octets of the receive buffer: {}", ground.show());
+        assert!(ground.answers());
+        // One by one they are heard again.
+        let before = heard();
+        assert!(eventually(PATIENCE, || {
+            mouth.send(&frame).unwrap();
+            heard() > before
+        }));
+        settles(&ground, &daemon, 1450, 1500);
+        daemon.stop();
+    });
+}
+
+/// What waits at the tunnel's socket, errors as well as datagrams, in octets of its receive buffer (proc_net_udp.txt).
+fn queued_octets(host: &Host) -> u64 {
+    let table = host.run(|| std::fs::read_to_string("/proc/thread-self/net/udp").unwrap());
+    let mut lines = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let line = lines.find(|line| line[1].ends_with(":12B5")).expect("a socket at port 4789");
+    let (_, queued) = line[4].split_once(':').expect("both queues");
+    u64::from_str_radix(queued, 16).unwrap()
+}
+
+#[test]
+fn a_path_that_was_narrow_is_used_to_its_width_though_the_kernel_remembers() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        for (line, df, overhead) in [(ASKED, "set", 50), (ASKED_V6, "unset", 70)] {
+            let (ground, router) = with_router(line);
+            router.mtu("eth1", 1400).unwrap();
+            let daemon = ground.up(&format!("{line} --df {df}"));
+            settles(&ground, &daemon, 1400 - overhead, 1400);
+            router.mtu("eth1", 1500).unwrap();
+            // What changes has the path asked again.
+            ground.you.mtu("eth0", 1490).unwrap();
+            settles(&ground, &daemon, 1490 - overhead, 1490);
+            tcp_passes(&ground);
+            daemon.stop();
+        }
+    });
+}
+
 /// An IPv4 packet with ICMP "fragmentation needed" that quotes a datagram of the tunnel, as if its peer said so.
 fn too_big(mtu: u16, vni: u8) -> Vec<u8> {
     let mut quote = vec![0x45, 0, 5, 220, 0, 0, 0x40, 0, 64, 17, 0, 0, 172, 21, 0, 100, 100, 64, 158, 4];

@@ -34,6 +34,10 @@ const SOLICIT_AFTER: [Duration; 3] =
 /// How many neighbours are asked for again at most, those in use first: beyond that a host asks by itself, some seconds later.
 const SOLICITED: usize = 256;
 
+/// Reports that wait for the segment at most, so that whoever floods this host with ICMP errors does not keep it from its frames. One
+/// of each peer of a Gate, with room to spare.
+const REPORTS_WAITING: usize = 16;
+
 /// What the network has said of our datagrams, by what became of it.
 #[derive(Debug, Default)]
 pub(super) struct ReportCounts {
@@ -41,7 +45,7 @@ pub(super) struct ReportCounts {
     pub(super) unreachable: AtomicU64,
     /// Taken as a hint that the path to a peer carries less than was known.
     pub(super) too_big: AtomicU64,
-    /// Ignored: quoting nothing of ours, or saying nothing new.
+    /// Ignored: quoting nothing of ours, saying nothing new, or too many at once.
     pub(super) ignored: AtomicU64,
 }
 
@@ -153,11 +157,34 @@ pub(super) fn listen(
     control: Control,
     counts: Arc<ReportCounts>,
 ) -> io::Result<UdpErrorReader> {
-    errors.spawn(move |report| {
-        let counts = Arc::clone(&counts);
-        // It waits, so that the network cannot say more than the segment hears; a tunnel that is ending hears no more.
-        let _ = control.with(move |segment, now| hear(&report, segment, now, &counts));
-    })
+    let desk = Desk { control, counts, waiting: Arc::new(()) };
+    errors.spawn(move |report| desk.take(move |segment, now, counts| hear(&report, segment, now, counts)))
+}
+
+/// Where reports are handed to the segment.
+struct Desk {
+    control: Control,
+    counts: Arc<ReportCounts>,
+    /// Held by each that waits.
+    waiting: Arc<()>,
+}
+
+impl Desk {
+    /// Has the segment hear of one, without waiting for it: what is not read fills the socket's receive buffer, which it shares
+    /// with the frames of the peers.
+    fn take(&self, hear: impl FnOnce(&mut Segment, Timestamp, &ReportCounts) + Send + 'static) {
+        if Arc::strong_count(&self.waiting) > REPORTS_WAITING {
+            self.counts.ignored.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let (counts, waiting) = (Arc::clone(&self.counts), Arc::clone(&self.waiting));
+        let hear = move |segment: &mut Segment, now| {
+            hear(segment, now, &counts);
+            drop(waiting);
+        };
+        // A tunnel that is ending hears no more.
+        let _ = self.control.send(hear, drop);
+    }
 }
 
 /// Has the segment hear of what the network says, if it says it of one of our datagrams.
@@ -197,7 +224,44 @@ fn in_use(neighbours: Vec<Neighbour>, link: u32) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use vxgate_codec::MacAddr;
+    use vxgate_core::SegmentConfig;
+    use vxgate_forwarder::{Device, Forwarder, MemoryPort, MemoryUnderlay, OuterPolicy};
+
     use super::*;
+
+    #[test]
+    fn reports_are_taken_as_fast_as_they_come_and_few_of_them_wait() {
+        let device = Device { mac: MacAddr::new([2, 0, 0, 0, 0, 1]), mtu_octets: 1450 };
+        let (port, _host) = MemoryPort::new(device, 256).unwrap();
+        let (underlay, _network) = MemoryUnderlay::new(8).unwrap();
+        let segment = Segment::new(SegmentConfig::default());
+        let forwarder = Forwarder::spawn(segment, port, underlay, OuterPolicy::default()).unwrap();
+        let control = forwarder.control();
+        let desk = Desk { control: control.clone(), counts: Arc::default(), waiting: Arc::new(()) };
+        let counts = || {
+            let ReportCounts { unreachable, ignored, .. } = &*desk.counts;
+            (unreachable.load(Ordering::Relaxed), ignored.load(Ordering::Relaxed))
+        };
+        let hear = |_: &mut Segment, _, counts: &ReportCounts| {
+            counts.unreachable.fetch_add(1, Ordering::Relaxed);
+        };
+        let report = || desk.take(hear);
+        // The segment's thread is busy until it is told otherwise.
+        let (go_on, told) = mpsc::channel();
+        control.send(move |_, _| told.recv().is_ok(), drop).unwrap();
+        (0..100).for_each(|_| report());
+        assert_eq!(counts(), (0, 84));
+        go_on.send(()).unwrap();
+        control.with(|_, _| ()).unwrap();
+        assert_eq!(counts(), (16, 84));
+        report();
+        control.with(|_, _| ()).unwrap();
+        assert_eq!(counts(), (17, 84), "those that were heard wait no more");
+        forwarder.stop().unwrap();
+    }
 
     #[test]
     fn neighbours_in_use_are_asked_for_first_and_others_links_never() {

@@ -39,8 +39,7 @@ pub(super) const MTU_MIN: u32 = 68;
 /// The smallest MTU with which a device keeps its IPv6 addresses (RFC 8200 section 5).
 const MTU_MIN_V6: u32 = 1280;
 
-/// Links and routes are looked at again after this time though nobody has told of a change: the kernel may drop what it tells, and
-/// forgets what it has learned of a path without a word.
+/// Links and routes are looked at again after this time though nobody has told of a change: the kernel may drop what it tells.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The least time between two looks, so that a routing table in motion costs little.
@@ -64,33 +63,19 @@ pub(super) fn inner_mtu(config: &UpConfig, outer: u32) -> u32 {
     outer.saturating_sub(overhead(config.family)).clamp(least, u32::from(*MTU_OCTETS.end()))
 }
 
-/// What link and route towards a peer carry, in octets of the outer IP packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Carried {
-    /// What they are set to.
-    pub(crate) link: u16,
-    /// What the kernel has learned of the path from ICMP, and will forget.
-    learned: Option<u32>,
-}
-
-/// What link and route towards `peer` carry; `None` where nothing says by which link it is reached.
-pub(crate) fn carried(
-    config: &UpConfig,
-    links: &[Link],
-    peer: IpAddr,
-    route: Option<&Route>,
-) -> Option<Carried> {
+/// What link and route towards `peer` are set to carry, in octets of the outer IP packet; `None` where nothing says by which link
+/// it is reached. What the kernel has learned of the path from ICMP is no part of it: anybody could have made that up, and the
+/// segment hears of it by itself.
+pub(crate) fn carried(config: &UpConfig, links: &[Link], peer: IpAddr, route: Option<&Route>) -> Option<u16> {
     let link = match &config.underlay {
         Some(name) => links.iter().find(|link| link.name == name.as_str()),
         None => route.and_then(|route| links.iter().find(|link| Some(link.index) == route.link)),
     };
-    let route_mtu = route.and_then(|route| route.mtu);
-    let learned = route_mtu.filter(|_| route.is_some_and(|route| route.mtu_learned));
-    let set = if learned.is_some() { None } else { route_mtu };
+    let set = route.filter(|route| !route.mtu_learned).and_then(|route| route.mtu);
     let is_gate = config.mtu == Mtu::Auto && IpNet::V4(vxgate_gate::VPG_RANGE).contains(&peer);
     let ceiling = if is_gate { GATE_PATH } else { u32::from(u16::MAX) };
     let octets = link?.mtu.min(set.unwrap_or(u32::MAX)).min(ceiling);
-    Some(Carried { link: u16::try_from(octets).unwrap_or(u16::MAX), learned })
+    Some(u16::try_from(octets).unwrap_or(u16::MAX))
 }
 
 /// The segment size to lower TCP connections to, where inner packets may have `mtu` octets.
@@ -147,11 +132,8 @@ async fn look(tenant: &Tenant, config: &UpConfig, given: &mut u32) -> Result<(),
     }
     let narrowest = tenant
         .ask(move |segment, now| {
-            for (peer, Carried { link, learned }) in found {
-                segment.set_link_mtu(peer, Some(link), now);
-                if let Some(octets) = learned {
-                    segment.handle_too_big(peer, octets, now);
-                }
+            for (peer, octets) in found {
+                segment.set_link_mtu(peer, Some(octets), now);
             }
             let configured = segment.peers().filter(|peer| peer.configured);
             configured.filter_map(|peer| Some((peer.path_mtu?, peer.remote.addr))).min()

@@ -45,7 +45,7 @@ impl Plan {
                 true => None,
                 false => route_to(netlink, peer, underlay.is_some()).await?,
             };
-            paths.extend(carried(config, &links, peer, route.as_ref()).map(|carried| (peer, carried.link)));
+            paths.extend(carried(config, &links, peer, route.as_ref()).map(|octets| (peer, octets)));
             if first_route.is_none() {
                 first_route = route;
             }

@@ -96,6 +96,27 @@ impl Tenant {
         Err(Refusal::new(format!("{ip} cannot be reached: the tunnel's underlay is {ours}"))
             .with_hint(format!("give {hint} address, or start another tunnel for the other family")))
     }
+
+    /// Refuses an inner address that somebody else has, as `--peer` does: such a peer would never answer.
+    async fn check_inner(&self, outer: IpAddr, inner: IpAddr) -> Result<(), Refusal> {
+        let taken = |by: &str| {
+            Err(Refusal::new(format!("{inner} is {by}"))
+                .with_hint("the peer's own address in the segment stands behind `inner`"))
+        };
+        // In another network namespace the device cannot be asked.
+        let addresses = self.netlink.addresses().await.unwrap_or_default();
+        if addresses.iter().any(|address| address.link == self.about.link && address.ip.addr() == inner) {
+            return taken("an address of this host's own device");
+        }
+        let another = move |segment: &mut Segment, _| {
+            let has = |peer: &PeerView| peer.remote.addr != outer && peer.health.inner == Some(inner);
+            segment.peers().find(has).map(|peer| peer.remote.addr)
+        };
+        match self.ask(another).await? {
+            Some(another) => taken(&format!("the inner address of {another} already")),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Handler for Tenant {
@@ -208,6 +229,9 @@ impl Handler for Tenant {
         }
         if ip == self.about.local {
             return Err(Refusal::new(format!("{ip} is this end of the tunnel")));
+        }
+        if let Some(inner) = inner {
+            self.check_inner(ip, inner).await?;
         }
         let add = move |segment: &mut Segment, now| {
             segment.peer_add(Remote::new(ip), now)?;

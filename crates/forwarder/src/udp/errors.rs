@@ -23,9 +23,15 @@ use vxgate_sys::eventfd::EventFd;
 use vxgate_sys::udp::{ErrorOrigin, QueuedError, UdpSocket};
 
 use super::UdpUnderlay;
+use crate::too_big::Allowance;
+use crate::worker::Clock;
 
 /// Sockets that are looked at after one wait; more come with the next.
 const SOCKETS: usize = 16;
+
+/// For how long nothing is heard where more is said than the kernel itself would say: what is queued takes its room from the frames.
+/// Not much longer than the span of the hints by which a peer is given up that is not asked.
+const DEAF: Duration = Duration::from_millis(250);
 
 /// What tells the thread to end from the sockets.
 const STOP: u64 = u64::MAX;
@@ -78,7 +84,8 @@ impl UdpErrors {
     }
 
     /// Reads in a thread of its own, which ends when what is returned is dropped, and hands each report to `hear`. The thread
-    /// reads no faster than `hear` returns; the kernel loses what finds no room meanwhile.
+    /// reads no faster than `hear` returns; the kernel loses what finds no room meanwhile. Of a flood, more than 50 at once or 1000 a
+    /// second, the rest is not heard, nor what is said in the next quarter of a second.
     ///
     /// # Errors
     /// The system gives no thread or no descriptor.
@@ -89,12 +96,17 @@ impl UdpErrors {
         let stop = Arc::new(EventFd::new()?);
         self.epoll.add(&*stop, STOP, Interest::READABLE)?;
         let thread = thread::Builder::new().name("vxgate-errors".to_owned()).spawn(move || {
+            let (clock, mut allowance) = (Clock::start(), Allowance::FULL);
             loop {
                 if self.look(None)? {
                     return Ok(());
                 }
                 while let Some(report) = self.read_pending()? {
-                    hear(report);
+                    if allowance.take(clock.elapsed()) {
+                        hear(report);
+                    } else if self.rest()? {
+                        return Ok(());
+                    }
                 }
             }
         })?;
@@ -108,6 +120,18 @@ impl UdpErrors {
         let tokens = events.iter().map(|event| event.token);
         self.pending.extend(tokens.filter(|token| *token != STOP).map(|token| token as usize));
         Ok(events.iter().any(|event| event.token == STOP))
+    }
+
+    /// Hears nothing for a while, and forgets what was said; true when the thread shall end.
+    fn rest(&mut self) -> io::Result<bool> {
+        for socket in &self.sockets {
+            socket.queue_errors(false)?;
+            socket.take_error()?;
+        }
+        self.pending.clear();
+        let ends = self.look(Some(DEAF))?;
+        self.sockets.iter().try_for_each(|socket| socket.queue_errors(true))?;
+        Ok(ends)
     }
 
     /// The next report of the queues that may hold one.

@@ -204,6 +204,16 @@ impl UdpSocket {
         set_option(self.fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, libc::c_int::from(on))
     }
 
+    /// Has errors queued no more, and forgets those that are, or queues them again. Needs [`UdpOptions::errors`]. The queue takes its
+    /// room from the receive buffer: one that fills faster than it is read leaves datagrams none.
+    ///
+    /// # Errors
+    ///
+    /// None that a caller can cause.
+    pub fn queue_errors(&self, on: bool) -> io::Result<()> {
+        options::set_errors(self.fd.as_fd(), self.v6, on)
+    }
+
     /// Takes the oldest entry of the error queue; `None` when it is empty. Needs [`UdpOptions::errors`].
     /// Epoll reports an error for as long as the queue holds one.
     ///

@@ -26,7 +26,7 @@ pub enum DontFragment {
     /// (`IP_PMTUDISC_DO`).
     Set,
     /// IPv4: the DF bit is clear, so routers may fragment; beyond the interface's MTU a send gives `EMSGSIZE`
-    /// (`IP_PMTUDISC_INTERFACE`). The default. IPv6 has no such bit, and is treated as `Set`.
+    /// (`IP_PMTUDISC_INTERFACE`). The default. IPv6 has no such bit, and is treated as `Probe`.
     #[default]
     Unset,
     /// IPv4: the DF bit is set, and of path MTU discovery only the interface's MTU is obeyed, for both families: what is longer than
@@ -183,7 +183,7 @@ fn configure_v4(socket: &Socket, options: &UdpOptions) -> io::Result<()> {
     set_flag(fd, libc::IPPROTO_IP, libc::IP_RECVTOS, options.want.tos)?;
     set_flag(fd, libc::IPPROTO_IP, libc::IP_RECVTTL, options.want.ttl)?;
     set_flag(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, options.want.destination)?;
-    set_flag(fd, libc::IPPROTO_IP, libc::IP_RECVERR, options.errors)
+    if options.errors { set_errors(fd, false, true) } else { Ok(()) }
 }
 
 fn configure_v6(socket: &Socket, options: &UdpOptions) -> io::Result<()> {
@@ -213,7 +213,15 @@ fn configure_v6(socket: &Socket, options: &UdpOptions) -> io::Result<()> {
     set_flag(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, options.want.tos)?;
     set_flag(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, options.want.ttl)?;
     set_flag(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, options.want.destination)?;
-    set_flag(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, options.errors)
+    if options.errors { set_errors(fd, true, true) } else { Ok(()) }
+}
+
+pub(super) fn set_errors(fd: BorrowedFd<'_>, v6: bool, on: bool) -> io::Result<()> {
+    if v6 {
+        set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, libc::c_int::from(on))
+    } else {
+        set_option(fd, libc::IPPROTO_IP, libc::IP_RECVERR, libc::c_int::from(on))
+    }
 }
 
 /// Sets what is wanted, and leaves the rest at the default of off.
@@ -223,10 +231,10 @@ fn set_flag(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, on: bool)
 
 pub(crate) fn set_dont_fragment(fd: BorrowedFd<'_>, v6: bool, dont_fragment: DontFragment) -> io::Result<()> {
     match (v6, dont_fragment) {
-        (true, DontFragment::Set | DontFragment::Unset) => {
+        (true, DontFragment::Set) => {
             set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO)
         }
-        (true, DontFragment::Probe) => {
+        (true, DontFragment::Unset | DontFragment::Probe) => {
             set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)
         }
         (false, DontFragment::Probe) => {

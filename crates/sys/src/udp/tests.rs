@@ -3,6 +3,7 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use rustix::thread::CapabilitySet;
 
@@ -522,6 +523,27 @@ fn a_pending_error_can_be_taken() {
         assert!(poll::readable(sender.as_fd(), LONG).unwrap());
         assert_eq!(sender.take_error().unwrap().unwrap().kind(), ErrorKind::ConnectionRefused);
         assert!(sender.take_error().unwrap().is_none());
+    });
+}
+
+#[test]
+fn errors_are_forgotten_and_queued_no_more_until_they_are_asked_for_again() {
+    // As above.
+    isolated(|| {
+        for local in families() {
+            let gone = bound(local).local_addr().unwrap();
+            let sender = bind(&UdpOptions { errors: true, ..options(local) }).unwrap();
+            send(&sender, gone, b"anyone?");
+            assert!(poll::readable(sender.as_fd(), LONG).unwrap());
+            sender.queue_errors(false).unwrap();
+            sender.take_error().unwrap();
+            assert_eq!(sender.error_queue_read().unwrap(), None);
+            send(&sender, gone, b"anyone?");
+            assert!(!poll::readable(sender.as_fd(), Some(Duration::from_millis(50))).unwrap());
+            sender.queue_errors(true).unwrap();
+            send(&sender, gone, b"anyone?");
+            assert_eq!(error_soon(&sender).errno, libc::ECONNREFUSED);
+        }
     });
 }
 

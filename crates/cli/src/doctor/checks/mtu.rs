@@ -19,7 +19,7 @@ pub(crate) fn check(
 ) -> (Option<u32>, Vec<Finding>) {
     let carried = ways.iter().filter_map(|(peer, way)| {
         let carried = carried(&subject.config, &host.links, *peer, way.as_ref().ok()?.as_ref())?;
-        Some(u32::from(carried.link))
+        Some(u32::from(carried))
     });
     // Without a link to ask, Ethernet's own.
     let outer = carried.min().unwrap_or_else(|| carrier.map_or(1500, |link| link.mtu));
