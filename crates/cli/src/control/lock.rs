@@ -108,6 +108,14 @@ impl Watch {
     }
 }
 
+/// Whether somebody holds the lock at this path, or that cannot be seen.
+pub(crate) fn is_held(path: &Path) -> bool {
+    match File::open(path) {
+        Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared).is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
 /// Waits for the end of the process that left this id behind. The id may mean another process by now, so the wait is
 /// short.
 fn wait_dead(pid: u32) {
