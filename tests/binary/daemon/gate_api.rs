@@ -230,6 +230,20 @@ fn a_closed_gate_is_told_before_anything_is_registered() {
 }
 
 #[test]
+fn a_program_that_cannot_be_run_is_told_before_the_api_is_asked() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let api = Api::with_gate();
+        let command = api.command(&up("--open-gate --on-event /nonexistent/program"));
+        let why = "vxgate: tunnel vxlan0: --on-event /nonexistent/program: it cannot be run";
+        api.ground.refused_command(command, 1, why, "give the path of a program");
+        assert_eq!(api.fake.count(Call::Auth), 0);
+    });
+}
+
+#[test]
 fn whatever_is_wrong_with_the_api_is_said_with_what_to_do_and_no_tunnel_is_half_made() {
     isolated!(|| {
         if missing() {
