@@ -195,7 +195,10 @@ fn file(init: &InitArguments, place: &str) -> String {
         line(format!("address = {}", quoted(&address.to_string())));
     }
     line(format!("vni = {}", init.vni));
-    line(format!("peer = [{}]", peers.join(", ")));
+    line(format!(
+        "# Each as \"IP=INNER\", with its inner address, so that one that dies is found out.\npeer = [{}]",
+        peers.join(", ")
+    ));
     line(
         "\n# The script set none: the device then had the underlay's MTU less 50.\n# mtu = \"auto\""
             .to_owned(),
@@ -222,6 +225,8 @@ fn told(found: &ScriptLine, place: &str, output: Option<&Path>) -> String {
         "\nUnlike the script, vxgate\n\
          - gives the device an MTU that passes the Gate, 1450 at most; mtu = N in the file sets another\n\
          - takes frames from the peers only; accept-from = [\"CIDR\"] widens that\n\
+         - goes by the other peer when one dies, once it knows their inner addresses: peer = [\"IP=INNER\", ...] in the file\n\
+         \x20 (innerIpAddress of `soracom vpg list-gate-peers`)\n\
          - leaves the vxlan module alone, and other users of it\n\
          - takes the device away when it is told to stop\n\
          \nNext:\n",
@@ -318,6 +323,7 @@ mod tests {
             "# The tunnel of the init_vxlan.sh line in the command line, for `vxgate up --config`.\n\
              # Keys are the options of `vxgate up --help`. Secrets do not belong here.\n\n\
              dev = \"vxlan0\"\nunderlay = \"eth0\"\nlocal = \"172.21.0.100\"\naddress = \"10.225.194.171/9\"\nvni = 10\n\
+             # Each as \"IP=INNER\", with its inner address, so that one that dies is found out.\n\
              peer = [\"100.64.158.4\", \"100.64.158.132\"]\n\n\
              # The script set none: the device then had the underlay's MTU less 50.\n# mtu = \"auto\"\n"
         );
@@ -330,6 +336,7 @@ mod tests {
         for words in [
             "MTU",
             "peers only",
+            "peer = [\"IP=INNER\", ...] in the file",
             "vxlan module",
             "1. put into /etc/vxgate/vxlan0.env, a line each: VXGATE_MTU=1400\n2. take the line out: /etc/rc.local line 3",
             "ip link del vxlan0",
