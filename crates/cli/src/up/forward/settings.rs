@@ -11,15 +11,16 @@
 //!   killed ──► the note stays: the next tunnel of this name, or any other that starts here, undoes it
 //! ```
 //!
-//! Settings of the tunnel's own device go with it and are not noted. The directory itself is the lock (flock(2)), so that there is
-//! no lock file to leave behind.
+//! Settings of the tunnel's own device go with it and are not noted. One tunnel at a time has the notes, by a lock (flock(2)) on a
+//! file that is there for as long as it is held and that nobody else may open: whoever may open what is locked may hold it for
+//! ever.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 use vxgate_netlink::nft::Nftables;
 
@@ -27,10 +28,15 @@ use super::error::ForwardError;
 use super::rules::Guard;
 use super::{Side, Way};
 use crate::config::values::DeviceName;
+use crate::control::lock::is_at;
 use crate::control::runtime_dir::RuntimeDir;
+use crate::own_file;
 
 /// The file's name in the runtime directory.
 const FILE: &str = "forward.jsonl";
+
+/// The lock's: no device's socket or lock ends like that.
+const LOCK: &str = "forward.held";
 
 /// Whether the host forwards IPv4 by every link.
 const ALL_IPV4: &str = "net/ipv4/conf/all/forwarding";
@@ -132,8 +138,7 @@ impl Ledger {
     /// Reads the notes, lets `body` change them, and writes them back; alone among all tunnels.
     fn locked<T>(&self, body: impl FnOnce(&mut Vec<Note>) -> io::Result<T>) -> Result<T, ForwardError> {
         let done = || {
-            let lock = File::open(&self.dir)?;
-            flock(&lock, FlockOperation::LockExclusive)?;
+            let _lock = Lock::take(self.dir.join(LOCK))?;
             let mut notes = self.load()?;
             let value = body(&mut notes)?;
             self.save(&notes)?;
@@ -143,11 +148,15 @@ impl Ledger {
     }
 
     fn load(&self) -> io::Result<Vec<Note>> {
-        match fs::read_to_string(self.path()) {
+        match own_file::open(&self.path()).and_then(io::read_to_string) {
             // A line that is none was cut off when it was written: then its setting was not made.
             Ok(text) => Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error),
+            // They would have us write into the kernel's settings, or anywhere, what others wrote into them.
+            Err(error) => {
+                tracing::warn!("the notes in {} are of no use: {error}", self.path().display());
+                Ok(Vec::new())
+            }
         }
     }
 
@@ -165,8 +174,41 @@ impl Ledger {
         }
         // In one step, so that a reader finds all of the old or all of the new.
         let next = self.dir.join(format!("{FILE}.new"));
-        fs::write(&next, text)?;
+        own_file::write(&next, text.as_bytes())?;
         fs::rename(next, self.path())
+    }
+}
+
+/// The lock while it is held; the file goes with it.
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    fn take(path: PathBuf) -> io::Result<Lock> {
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+                .open(&path)?;
+            flock(&file, FlockOperation::LockExclusive)?;
+            // Whoever held it removes the file before it lets go: then this is the lock of a name that is gone.
+            if is_at(&file, &path)? {
+                return Ok(Lock { path, _file: file });
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Still locked here, so it is our file that goes.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -384,6 +426,24 @@ mod tests {
         assert!(is_alive(pid, started));
         assert!(!is_alive(pid, started + 1));
         assert_eq!(started_at(u32::MAX), None);
+    }
+
+    #[test]
+    fn notes_that_others_can_have_written_are_none_and_their_lock_is_not_waited_for() {
+        let dir = std::env::temp_dir().join(format!("vxgate-forward-others-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let ledger = Ledger::new(&RuntimeDir::new(&dir), &"vxlan0".parse().unwrap());
+        // What anybody may open anybody may lock.
+        let others = File::open(&dir).unwrap();
+        flock(&others, FlockOperation::LockExclusive).unwrap();
+        ledger.note_table("vxgate-none").unwrap();
+        assert_eq!(fs::metadata(ledger.path()).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(ledger.load().unwrap().len(), 1);
+        fs::set_permissions(ledger.path(), std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        assert!(ledger.load().unwrap().is_empty());
+        ledger.save(&[]).unwrap();
+        assert!(fs::read_dir(&dir).unwrap().next().is_none(), "no note, no file");
+        fs::remove_dir(&dir).unwrap();
     }
 
     #[test]
