@@ -125,6 +125,10 @@ fn daemon(
     // The lock comes next: what follows would otherwise be in the way of a tunnel that runs, or be done at the Gate for nothing.
     let listener = Listener::bind(&RuntimeDir::from_environment(), dev)
         .map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
+    forward::put_right(dev).map_err(|error| {
+        let error = UpError::from(error);
+        Failure::failed(&what, chain(&error)).with_hint(error.hint())
+    })?;
     let service = Service::from_environment();
     let waiting = Arc::new(Waiting::default());
     let prepared = runtime.block_on(async {
