@@ -97,7 +97,10 @@ pub(crate) fn rehearse_config(config: &UpConfig, out: &mut dyn Write) -> Result<
     let what = format!("tunnel {}", config.dev);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(&what, chain(&UpError::Start(error))))?;
-    let plan = runtime.block_on(async { Plan::make(&Netlink::open()?, config).await });
+    let plan = runtime.block_on(async {
+        check_program(config)?;
+        Plan::make(&Netlink::open()?, config).await
+    });
     let plan: Plan =
         plan.map_err(|error: UpError| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
     let notices = config.notices.iter().chain(&plan.notices).map(|notice| format!("notice: {notice}"));
@@ -211,10 +214,7 @@ async fn tunnel(
     is_up: impl FnOnce(),
 ) -> Result<(), UpError> {
     let started = now();
-    if let Some(program) = &config.on_event {
-        Hook::check(program)
-            .map_err(|source| UpError::NoProgram { program: program.display().to_string(), source })?;
-    }
+    check_program(config)?;
     let netlink = Netlink::open()?;
     let plan = Plan::make(&netlink, config).await?;
     for notice in config.notices.iter().chain(&plan.notices) {
@@ -292,6 +292,13 @@ async fn tunnel(
         }
         ended => Ok(ended?),
     }
+}
+
+/// Looks whether the program of `--on-event` can be run.
+fn check_program(config: &UpConfig) -> Result<(), UpError> {
+    let Some(program) = &config.on_event else { return Ok(()) };
+    Hook::check(program)
+        .map_err(|source| UpError::NoProgram { program: program.display().to_string(), source })
 }
 
 /// One line that says what came up, for people and for the journal.
