@@ -57,7 +57,20 @@ pub(super) fn notices(vpg: &Vpg) -> Vec<String> {
             ));
         }
     }
-    notices
+    few(notices)
+}
+
+/// Most sentences that are told of one answer: more than any VPG in order gives cause for.
+const MOST: usize = 16;
+
+/// The first of these sentences, and how many more there are: an answer with ten thousand faults has one, and is compared and told
+/// again at every look.
+pub(super) fn few(mut sentences: Vec<String>) -> Vec<String> {
+    if sentences.len() > MOST {
+        let more = sentences.split_off(MOST).len();
+        sentences.push(format!("{more} more of the same kind"));
+    }
+    sentences
 }
 
 /// Sentences about what is new between two answers, for what a running tunnel cannot follow.
@@ -125,6 +138,18 @@ pub(super) mod tests {
         );
         assert_eq!(answer.routes(address).len(), 2, "the host's own ways are not the VPG's");
         assert_eq!(answer.routes("10.225.194.171/32".parse().unwrap()).len(), 4);
+    }
+
+    #[test]
+    fn ten_thousand_faults_are_told_as_a_few() {
+        let routes: Vec<String> = (0..10_000).map(|sim| format!(r#""{sim}": "nonsense""#)).collect();
+        let json = format!(
+            r#"{{"vpgId": "a", "status": "running", "gateOpened": true, "enableSimBasedRouting": true,
+                "simBasedRoutingConfig": {{{}}}}}"#,
+            routes.join(",")
+        );
+        let told = notices(&Vpg::parse(json.as_bytes()).unwrap());
+        assert_eq!((told.len(), told[MOST].as_str()), (MOST + 1, "9984 more of the same kind"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use vxgate_core::{ControlError, Remote};
 use vxgate_gate::{Own, VpgPeer, setup};
 
-use super::answer::{Answer, news};
+use super::answer::{Answer, few, news};
 use super::api::Api;
 use super::error::GateError;
 use super::kept::KeptFile;
@@ -240,6 +240,7 @@ impl Follower {
 
 /// Says what was not among what was said last.
 fn tell(told: &mut Vec<String>, notices: Vec<String>) {
+    let notices = few(notices);
     for notice in notices.iter().filter(|notice| !told.contains(notice)) {
         tracing::warn!("{notice}");
     }
