@@ -256,7 +256,15 @@ fn told(found: &ScriptLine, place: &str, output: Option<&Path>) -> String {
 
 /// Writes the file: a new one, or with `force` whole in place of the old.
 fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
-    let written = if force { replace(path, text) } else { create(path, text) };
+    let written = match fs::metadata(path) {
+        // A pipe or a device is written to: in its place a file would be of no use to anybody.
+        Ok(there) if force && !there.is_file() => {
+            OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()))
+        }
+        // What a link leads to is replaced, and not the link.
+        Ok(_) if force => fs::canonicalize(path).and_then(|path| replace(&path, text)),
+        Ok(_) | Err(_) => create(path, text),
+    };
     written.map_err(|error| {
         let failure = Failure::failed(format!("migrate: {}", path.display()), &error);
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -376,6 +384,25 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
         run(&args(true), &mut Vec::new()).unwrap();
         assert!(fs::read_to_string(&path).unwrap().contains("dev = \"vxlan0\""));
+        let link = dir.join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        fs::write(&path, "mine").unwrap();
+        write(&link, "theirs", true).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        fs::remove_file(&link).unwrap();
+        // What is no file stays what it is: a device, or here a pipe that is being read.
+        let pipe = dir.join("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read_to_string(pipe).unwrap()
+        });
+        write(&pipe, "theirs", true).unwrap();
+        assert_eq!(reader.join().unwrap(), "theirs");
+        assert!(!fs::metadata(&pipe).unwrap().is_file());
+        fs::remove_file(&pipe).unwrap();
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing is left beside it");
         fs::remove_dir_all(&dir).unwrap();
     }

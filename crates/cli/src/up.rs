@@ -130,6 +130,10 @@ fn daemon(
     // The lock comes next: what follows would otherwise be in the way of a tunnel that runs, or be done at the Gate for nothing.
     let listener = Listener::bind(&RuntimeDir::from_environment(), dev)
         .map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
+    forward::put_right(dev).map_err(|error| {
+        let error = UpError::from(error);
+        Failure::failed(&what, chain(&error)).with_hint(error.hint())
+    })?;
     let service = Service::from_environment();
     // Nobody registers at the Gate, again and again, for a tunnel that this is in the way of.
     check_program(program).map_err(|error| {

@@ -240,6 +240,14 @@ pub(crate) struct UpOptions {
 }
 
 impl UpOptions {
+    /// These options, and others of the same layer: two sources of one tunnel stay two, so that the mistake is told.
+    pub(crate) fn beside(self, other: UpOptions) -> UpOptions {
+        let gate_peers = self.gate.gate_peers.clone().or_else(|| other.gate.gate_peers.clone());
+        let vpg_id = self.gate.vpg_id.clone().or_else(|| other.gate.vpg_id.clone());
+        let options = self.over(other);
+        UpOptions { gate: GateOptions { gate_peers, vpg_id, ..options.gate }, ..options }
+    }
+
     /// These options, and those of the lower layer where these say nothing. A list replaces the lower one whole.
     pub(crate) fn over(self, lower: UpOptions) -> UpOptions {
         fn list<T>(upper: Vec<T>, lower: Vec<T>) -> Vec<T> {

@@ -98,7 +98,7 @@ impl ConfigFile {
     pub(crate) fn options(&self) -> UpOptions {
         self.settings
             .iter()
-            .fold(UpOptions::default(), |options, setting| setting.layer.clone().over(options))
+            .fold(UpOptions::default(), |options, setting| setting.layer.clone().beside(options))
     }
 
     /// Where the file sets this option, where no layer above does.
@@ -387,6 +387,14 @@ mod tests {
             let hinted = told.split_once("\nhint: ").map_or("", |(_, hint)| hint);
             assert!(hinted.contains(hint), "{text}: {told}");
             assert_eq!(failure.exit_code(), std::process::ExitCode::from(2), "{text}");
+        }
+    }
+
+    #[test]
+    fn two_sources_of_a_tunnel_in_one_file_are_two() {
+        for text in ["vpg-id = \"a\"\ngate-peers = \"-\"", "gate-peers = \"-\"\nvpg-id = \"a\""] {
+            let error = crate::config::UpConfig::new(parse(text).unwrap().options()).unwrap_err();
+            assert_eq!(error, crate::config::ConfigError::TwoGates, "{text}");
         }
     }
 

@@ -11,14 +11,15 @@
 //!   killed ──► the note stays: the next tunnel of this name, or any other that starts here, undoes it
 //! ```
 //!
-//! Settings of the tunnel's own device go with it and are not noted. The directory itself is the lock (flock(2)), so that there is
-//! no lock file to leave behind.
+//! Settings of the tunnel's own device go with it and are not noted. One tunnel at a time has the notes, by a lock (flock(2)) on a
+//! file that is there for as long as it is held and that nobody else may open: whoever may open what is locked may hold it for
+//! ever.
 //!
-//! The directory may be one where others can write (`VXGATE_RUNTIME_DIR=/tmp`), and the unit's file is not root's. So a note counts only
-//! where it names a setting that forwarding changes and a number: whoever forges one can set that back, and write nothing else.
+//! The directory may be one where others can write (`VXGATE_RUNTIME_DIR=/tmp`). So notes count only in a file of our own or root's, and
+//! only where they name a setting that forwarding changes, and a number.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -30,14 +31,15 @@ use super::error::ForwardError;
 use super::rules::{Guard, TABLE_PREFIX};
 use super::{Side, Way};
 use crate::config::values::DeviceName;
-use crate::control::lock::is_held;
+use crate::control::lock::{is_at, is_held};
 use crate::control::runtime_dir::RuntimeDir;
+use crate::own_file;
 
 /// The file's name in the runtime directory.
 const FILE: &str = "forward.jsonl";
 
-/// Longest file, in octets: far above a thousand tunnels of ten interfaces each.
-const MAX_OCTETS: u64 = 4 << 20;
+/// The lock's: no device's socket or lock ends like that.
+const LOCK: &str = "forward.held";
 
 /// Whether the host forwards IPv4 by every link.
 const ALL_IPV4: &str = "net/ipv4/conf/all/forwarding";
@@ -170,8 +172,7 @@ impl Ledger {
     /// Reads the notes, lets `body` change them, and writes them back; alone among all tunnels.
     fn locked<T>(&self, body: impl FnOnce(&mut Vec<Note>) -> io::Result<T>) -> Result<T, ForwardError> {
         let done = || {
-            let lock = File::open(self.dir.path())?;
-            flock(&lock, FlockOperation::LockExclusive)?;
+            let _lock = Lock::take(self.dir.path().join(LOCK))?;
             let mut notes = self.load()?;
             let value = body(&mut notes)?;
             self.save(&notes)?;
@@ -181,16 +182,19 @@ impl Ledger {
     }
 
     fn load(&self) -> io::Result<Vec<Note>> {
-        let file = match no_link(OpenOptions::new().read(true)).open(self.path()) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let mut text = String::new();
-        file.take(MAX_OCTETS).read_to_string(&mut text)?;
-        // A line that is none was cut off when it was written: then its setting was not made.
-        let notes = text.lines().filter_map(|line| serde_json::from_str::<Note>(line).ok());
-        Ok(notes.filter(|note| note.what.is_ours()).collect())
+        match own_file::open(&self.path()).and_then(io::read_to_string) {
+            // A line that is none was cut off when it was written: then its setting was not made.
+            Ok(text) => {
+                let notes = text.lines().filter_map(|line| serde_json::from_str::<Note>(line).ok());
+                Ok(notes.filter(|note| note.what.is_ours()).collect())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            // They would have us write into the kernel's settings, or anywhere, what others wrote into them.
+            Err(error) => {
+                tracing::warn!("the notes in {} are of no use: {error}", self.path().display());
+                Ok(Vec::new())
+            }
+        }
     }
 
     fn save(&self, notes: &[Note]) -> io::Result<()> {
@@ -207,15 +211,42 @@ impl Ledger {
         }
         // In one step, so that a reader finds all of the old or all of the new.
         let next = self.dir.path().join(format!("{FILE}.new"));
-        let mut options = OpenOptions::new();
-        no_link(options.write(true).create(true).truncate(true)).open(&next)?.write_all(text.as_bytes())?;
+        own_file::write(&next, text.as_bytes())?;
         fs::rename(next, self.path())
     }
 }
 
-/// As elsewhere in the directory: others may be able to leave links there.
-fn no_link(options: &mut OpenOptions) -> &mut OpenOptions {
-    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+/// The lock while it is held; the file goes with it.
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    fn take(path: PathBuf) -> io::Result<Lock> {
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+                .open(&path)?;
+            flock(&file, FlockOperation::LockExclusive)?;
+            // Whoever held it removes the file before it lets go: then this is the lock of a name that is gone.
+            if is_at(&file, &path)? {
+                return Ok(Lock { path, _file: file });
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Still locked here, so it is our file that goes.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// Settings that are made; dropping it sets them back.
@@ -436,6 +467,24 @@ mod tests {
     }
 
     #[test]
+    fn notes_that_others_can_have_written_are_none_and_their_lock_is_not_waited_for() {
+        let dir = std::env::temp_dir().join(format!("vxgate-forward-others-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let ledger = Ledger::new(&RuntimeDir::new(&dir), &"vxlan0".parse().unwrap());
+        // What anybody may open anybody may lock.
+        let others = File::open(&dir).unwrap();
+        flock(&others, FlockOperation::LockExclusive).unwrap();
+        ledger.note_table("vxgate-none").unwrap();
+        assert_eq!(fs::metadata(ledger.path()).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(ledger.load().unwrap().len(), 1);
+        fs::set_permissions(ledger.path(), std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        assert!(ledger.load().unwrap().is_empty());
+        ledger.save(&[]).unwrap();
+        assert!(fs::read_dir(&dir).unwrap().next().is_none(), "no note, no file");
+        fs::remove_dir(&dir).unwrap();
+    }
+
+    #[test]
     fn a_cut_off_line_of_the_notes_is_no_note_and_no_obstacle() {
         let dir = std::env::temp_dir().join(format!("vxgate-forward-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
@@ -505,13 +554,6 @@ mod tests {
         ];
         ledger.save(&[good.as_slice(), forged.as_slice()].concat()).unwrap();
         assert_eq!(ledger.load().unwrap(), good);
-        // Neither is what a link leads to, and nothing is written through one.
-        let elsewhere = dir.join("elsewhere");
-        fs::rename(ledger.path(), &elsewhere).unwrap();
-        std::os::unix::fs::symlink(&elsewhere, ledger.path()).unwrap();
-        assert!(ledger.load().is_err() && ledger.put_right().is_err());
-        std::os::unix::fs::symlink(&elsewhere, dir.join(format!("{FILE}.new"))).unwrap();
-        assert!(ledger.save(&good).is_err());
         fs::remove_dir_all(&dir).unwrap();
     }
 }
