@@ -84,8 +84,8 @@ SIGHUP (unless it is ignored, as under nohup) or `vxgate down`.
 
 Each option can come from the environment instead, under the name in [env] that --help shows: lists are \
 separated by commas or white space there, and a value file:PATH (in the environment only) is read from that \
-file. --config names a file for the rest. The command line wins, then the environment. VXGATE_RUNTIME_DIR is where the control socket and the lock lie (/run/vxgate); \
-VXGATE_LOG is what is logged: error, warn, info (default), debug or trace.
+file. --config names a file for the rest. The command line wins, then the environment. VXGATE_RUNTIME_DIR is \
+where the control socket and the lock lie (/run/vxgate); VXGATE_LOG is what is logged: error, warn, info (default), debug or trace.
 
 Datagrams are accepted from the peers, from the remotes of entries added by hand, and from --accept-from.
 
@@ -178,6 +178,7 @@ Examples:
   vxgate lab
   vxgate lab --check && echo the tunnel works here
   vxgate lab --api
+  vxgate lab --failover 10
   vxgate lab --keep"
     )]
     Lab(LabArgs),

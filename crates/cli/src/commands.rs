@@ -66,7 +66,7 @@ fn up_command(layers: &Layers, out: &mut dyn Write) -> Result<(), Failure> {
         tunnel = config(completed)?;
         tunnel.notices.extend(notices);
     } else if let Some(request) = up::gate::vpg::Request::of(options) {
-        return if rehearsal { up::rehearse(request, out) } else { up::run_vpg(&tunnel.dev, request, || {}) };
+        return if rehearsal { up::rehearse(request, out) } else { up::run_vpg(&tunnel, request, || {}) };
     }
     if rehearsal { up::rehearse_config(&tunnel, out) } else { up::run(tunnel, || {}) }
 }
@@ -218,9 +218,10 @@ fn man(out: &mut dyn Write, dir: Option<&Path>) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(format!("man {}", dir.display()), error))
 }
 
-/// A page for this command and for each below it, each under the words that are typed, joined by `-`.
+/// A page for this command and for each below it, each under the words that are typed, joined by `-`. `help` is none: it prints what
+/// the others have.
 fn man_pages(out: &mut dyn Write, dir: &Path, command: clap::Command, name: String) -> io::Result<()> {
-    for sub in command.get_subcommands() {
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
         man_pages(out, dir, sub.clone(), format!("{name}-{}", sub.get_name()))?;
     }
     let path = dir.join(format!("{name}.1"));

@@ -414,7 +414,7 @@ fn looks_like_a_network(network: IpNet) -> bool {
 }
 
 /// Why no host has this outer address.
-fn unusable_outer(ip: IpAddr) -> Option<&'static str> {
+pub(crate) fn unusable_outer(ip: IpAddr) -> Option<&'static str> {
     match ip {
         _ if ip.is_unspecified() => Some("is the unspecified address"),
         IpAddr::V4(ip) if ip.is_broadcast() => Some("is the broadcast address"),

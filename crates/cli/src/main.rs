@@ -14,6 +14,7 @@ mod init;
 mod lab;
 mod migrate;
 mod namespaces;
+mod own_file;
 mod print;
 mod tunnel;
 mod up;

@@ -195,7 +195,10 @@ fn file(init: &InitArguments, place: &str) -> String {
         line(format!("address = {}", quoted(&address.to_string())));
     }
     line(format!("vni = {}", init.vni));
-    line(format!("peer = [{}]", peers.join(", ")));
+    line(format!(
+        "# Each as \"IP=INNER\", with its inner address, so that one that dies is found out.\npeer = [{}]",
+        peers.join(", ")
+    ));
     line(
         "\n# The script set none: the device then had the underlay's MTU less 50.\n# mtu = \"auto\""
             .to_owned(),
@@ -222,6 +225,8 @@ fn told(found: &ScriptLine, place: &str, output: Option<&Path>) -> String {
         "\nUnlike the script, vxgate\n\
          - gives the device an MTU that passes the Gate, 1450 at most; mtu = N in the file sets another\n\
          - takes frames from the peers only; accept-from = [\"CIDR\"] widens that\n\
+         - goes by the other peer when one dies, once it knows their inner addresses: peer = [\"IP=INNER\", ...] in the file\n\
+         \x20 (innerIpAddress of `soracom vpg list-gate-peers`)\n\
          - leaves the vxlan module alone, and other users of it\n\
          - takes the device away when it is told to stop\n\
          \nNext:\n",
@@ -251,7 +256,15 @@ fn told(found: &ScriptLine, place: &str, output: Option<&Path>) -> String {
 
 /// Writes the file: a new one, or with `force` whole in place of the old.
 fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
-    let written = if force { replace(path, text) } else { create(path, text) };
+    let written = match fs::metadata(path) {
+        // A pipe or a device is written to: in its place a file would be of no use to anybody.
+        Ok(there) if force && !there.is_file() => {
+            OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()))
+        }
+        // What a link leads to is replaced, and not the link.
+        Ok(_) if force => fs::canonicalize(path).and_then(|path| replace(&path, text)),
+        Ok(_) | Err(_) => create(path, text),
+    };
     written.map_err(|error| {
         let failure = Failure::failed(format!("migrate: {}", path.display()), &error);
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -318,6 +331,7 @@ mod tests {
             "# The tunnel of the init_vxlan.sh line in the command line, for `vxgate up --config`.\n\
              # Keys are the options of `vxgate up --help`. Secrets do not belong here.\n\n\
              dev = \"vxlan0\"\nunderlay = \"eth0\"\nlocal = \"172.21.0.100\"\naddress = \"10.225.194.171/9\"\nvni = 10\n\
+             # Each as \"IP=INNER\", with its inner address, so that one that dies is found out.\n\
              peer = [\"100.64.158.4\", \"100.64.158.132\"]\n\n\
              # The script set none: the device then had the underlay's MTU less 50.\n# mtu = \"auto\"\n"
         );
@@ -330,6 +344,7 @@ mod tests {
         for words in [
             "MTU",
             "peers only",
+            "peer = [\"IP=INNER\", ...] in the file",
             "vxlan module",
             "1. put into /etc/vxgate/vxlan0.env, a line each: VXGATE_MTU=1400\n2. take the line out: /etc/rc.local line 3",
             "ip link del vxlan0",
@@ -369,6 +384,25 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
         run(&args(true), &mut Vec::new()).unwrap();
         assert!(fs::read_to_string(&path).unwrap().contains("dev = \"vxlan0\""));
+        let link = dir.join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        fs::write(&path, "mine").unwrap();
+        write(&link, "theirs", true).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        fs::remove_file(&link).unwrap();
+        // What is no file stays what it is: a device, or here a pipe that is being read.
+        let pipe = dir.join("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read_to_string(pipe).unwrap()
+        });
+        write(&pipe, "theirs", true).unwrap();
+        assert_eq!(reader.join().unwrap(), "theirs");
+        assert!(!fs::metadata(&pipe).unwrap().is_file());
+        fs::remove_file(&pipe).unwrap();
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing is left beside it");
         fs::remove_dir_all(&dir).unwrap();
     }

@@ -27,6 +27,7 @@ use std::fs;
 use std::future::pending;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,21 +58,21 @@ use waiting::Waiting;
 /// # Errors
 /// It did not come up, or it ended by itself. Nothing is left of it in either case.
 pub(crate) fn run(config: UpConfig, is_up: impl FnOnce()) -> Result<(), Failure> {
-    let dev = config.dev.clone();
-    daemon(&dev, async |_: &Service| Ok((config, None)), is_up)
+    let (dev, program) = (config.dev.clone(), config.on_event.clone());
+    daemon(&dev, program.as_deref(), async |_: &Service| Ok((config, None)), is_up)
 }
 
-/// As [`run`], with what the API says of a VPG.
+/// As [`run`], with what the API says of a VPG; `said` is what the options say without it.
 ///
 /// # Errors
 /// As those of [`run`], and those of the set-up.
-pub(crate) fn run_vpg(dev: &DeviceName, request: Request, is_up: impl FnOnce()) -> Result<(), Failure> {
+pub(crate) fn run_vpg(said: &UpConfig, request: Request, is_up: impl FnOnce()) -> Result<(), Failure> {
     let prepare = async |service: &Service| {
         service.asking();
         let (config, follower) = request.prepare().await?;
         Ok((config, Some(follower)))
     };
-    daemon(dev, prepare, is_up)
+    daemon(&said.dev, said.on_event.as_deref(), prepare, is_up)
 }
 
 /// Says what a tunnel would be, and makes none.
@@ -97,7 +98,10 @@ pub(crate) fn rehearse_config(config: &UpConfig, out: &mut dyn Write) -> Result<
     let what = format!("tunnel {}", config.dev);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(&what, chain(&UpError::Start(error))))?;
-    let plan = runtime.block_on(async { Plan::make(&Netlink::open()?, config).await });
+    let plan = runtime.block_on(async {
+        check_program(config.on_event.as_deref())?;
+        Plan::make(&Netlink::open()?, config).await
+    });
     let plan: Plan =
         plan.map_err(|error: UpError| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
     let notices = config.notices.iter().chain(&plan.notices).map(|notice| format!("notice: {notice}"));
@@ -112,6 +116,7 @@ pub(crate) fn rehearse_config(config: &UpConfig, out: &mut dyn Write) -> Result<
 /// Runs the tunnel that `prepare` finds until it is told to end, which may be while it is being found.
 fn daemon(
     dev: &DeviceName,
+    program: Option<&Path>,
     prepare: impl AsyncFnOnce(&Service) -> Result<(UpConfig, Option<Follower>), Failure>,
     is_up: impl FnOnce(),
 ) -> Result<(), Failure> {
@@ -125,7 +130,16 @@ fn daemon(
     // The lock comes next: what follows would otherwise be in the way of a tunnel that runs, or be done at the Gate for nothing.
     let listener = Listener::bind(&RuntimeDir::from_environment(), dev)
         .map_err(|error| Failure::failed(&what, chain(&error)).with_hint(error.hint()))?;
+    forward::put_right(dev).map_err(|error| {
+        let error = UpError::from(error);
+        Failure::failed(&what, chain(&error)).with_hint(error.hint())
+    })?;
     let service = Service::from_environment();
+    // Nobody registers at the Gate, again and again, for a tunnel that this is in the way of.
+    check_program(program).map_err(|error| {
+        service.failed(&chain(&error));
+        Failure::failed(&what, chain(&error)).with_hint(error.hint())
+    })?;
     let waiting = Arc::new(Waiting::default());
     let prepared = runtime.block_on(async {
         tokio::select! {
@@ -153,6 +167,13 @@ fn daemon(
         service.failed(&why);
         Failure::failed(&what, why).with_hint(error.hint())
     })
+}
+
+/// Refuses a program of `--on-event` that cannot be run.
+pub(crate) fn check_program(program: Option<&Path>) -> Result<(), UpError> {
+    let Some(program) = program else { return Ok(()) };
+    Hook::check(program)
+        .map_err(|source| UpError::NoProgram { program: program.display().to_string(), source })
 }
 
 /// The signals that end a tunnel.
@@ -207,10 +228,6 @@ async fn tunnel(
     is_up: impl FnOnce(),
 ) -> Result<(), UpError> {
     let started = now();
-    if let Some(program) = &config.on_event {
-        Hook::check(program)
-            .map_err(|source| UpError::NoProgram { program: program.display().to_string(), source })?;
-    }
     let netlink = Netlink::open()?;
     let plan = Plan::make(&netlink, config).await?;
     for notice in config.notices.iter().chain(&plan.notices) {

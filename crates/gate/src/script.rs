@@ -392,6 +392,19 @@ mod tests {
     }
 
     #[test]
+    fn values_that_double_at_each_line_cost_no_more_than_the_longest_text() {
+        let mut text = "v0=AAAAAAAAAAAAAAAA\n".to_owned();
+        for line in 1..40 {
+            text.push_str(&format!("v{line}=$v{0}$v{0}\n", line - 1));
+        }
+        let error = find(&format!("{text}/init_vxlan.sh $v39 b c d e"), []).unwrap_err().to_string();
+        assert!(
+            error.contains("line 41: the value of $v39 is not known: the values there are longer"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn the_line_is_found_whatever_stands_around_it() {
         for text in [
             "/root/init_vxlan.sh ARGS",

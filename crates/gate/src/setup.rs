@@ -3,9 +3,9 @@
 //! The list says which entries are the VPG's; which of the customer's entries is this host's, only the host can tell, by
 //! its outer address. A netmask that is still null is that of the others: all inner addresses lie in one network.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use thiserror::Error;
 
 use crate::peers::vpg_peers;
@@ -130,7 +130,32 @@ pub fn own(peers: &[GatePeer], local: Local<'_>) -> Result<Own, SetupError> {
     let inner = entry.inner_ip.to_canonical();
     let address = IpNet::new(inner, netmask.prefix_len())
         .map_err(|_| SetupError::NetmaskTooLong { inner, prefix_len: netmask.prefix_len() })?;
-    Ok(Own { outer, address })
+    match beyond_devices(address.trunc()) {
+        Some(special) => Err(SetupError::BeyondDevices { outer, address, special }),
+        None => Ok(Own { outer, address }),
+    }
+}
+
+/// Where no device has an address (RFC 6890, RFC 5771, RFC 4291): a host's own networks, those of a link, multicast and the
+/// reserved ones behind it.
+const SPECIAL_V4: [Ipv4Net; 4] = [
+    Ipv4Net::new_assert(Ipv4Addr::new(0, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16),
+    Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 3),
+];
+const SPECIAL_V6: [Ipv6Net; 3] = [
+    Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 8),
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
+    Ipv6Net::new_assert(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),
+];
+
+/// What of this network is never a device's, if anything: such a network is no VPG's, and a host that routes it into the tunnel
+/// is cut off from more than the VPG may speak of. Among them is every network that holds all addresses, or half of them.
+#[must_use]
+pub fn beyond_devices(network: IpNet) -> Option<IpNet> {
+    let special = SPECIAL_V4.map(IpNet::V4).into_iter().chain(SPECIAL_V6.map(IpNet::V6));
+    special.into_iter().find(|special| network.contains(special) || special.contains(&network))
 }
 
 /// The netmask that the entries have in common: the VPG's own speak first.
@@ -192,6 +217,16 @@ pub enum SetupError {
         /// The host's outer address.
         outer: IpAddr,
     },
+    /// The inner address and its netmask reach what is no device's.
+    #[error("the list has {address} for this host, a network that holds {special}, where no device is")]
+    BeyondDevices {
+        /// The host's outer address.
+        outer: IpAddr,
+        /// The inner address.
+        address: IpNet,
+        /// What it holds.
+        special: IpNet,
+    },
     /// A netmask of the other family.
     #[error("a netmask of {prefix_len} bits does not fit {inner}")]
     NetmaskTooLong {
@@ -228,7 +263,7 @@ impl SetupError {
                  gate register --vpg-id {id} --outer {outer}`"
             ),
             Self::SeveralOwn { outer } => format!("say which one this tunnel is: --local {}", outer[0]),
-            Self::NoNetmask { .. } | Self::NetmaskTooLong { .. } => {
+            Self::BeyondDevices { .. } | Self::NoNetmask { .. } | Self::NetmaskTooLong { .. } => {
                 "list the peers again in a moment, or say --address with the prefix yourself".to_owned()
             }
         }
@@ -363,6 +398,42 @@ mod tests {
             assert!(error.to_string().contains(why), "{error}");
             assert!(error.hint(Some("VPG")).contains(hint), "{}", error.hint(Some("VPG")));
         }
+    }
+
+    #[test]
+    fn a_network_that_holds_more_than_devices_is_no_networks_of_theirs() {
+        let beyond = |network: &str| beyond_devices(network.parse().unwrap());
+        for network in [
+            "0.0.0.0/0",
+            "0.0.0.0/1",
+            "128.0.0.0/1",
+            "127.0.0.1/32",
+            "224.0.0.0/4",
+            "::/0",
+            "8000::/1",
+            "fe80::/64",
+        ] {
+            assert!(beyond(network).is_some(), "{network}");
+        }
+        for network in [
+            "10.0.0.0/8",
+            "10.128.0.0/9",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",
+            "fd00::/8",
+            "2000::/3",
+        ] {
+            assert_eq!(beyond(network), None, "{network}");
+        }
+        let mut peers = seed();
+        peers[2].netmask = Some("128.0.0.0".parse().unwrap());
+        let error = own(&peers, Local::Given(ip("172.21.0.100"))).unwrap_err();
+        assert!(matches!(error, SetupError::BeyondDevices { .. }), "{error}");
+        assert!(
+            error.to_string().contains("10.225.194.171/1 for this host, a network that holds 0.0.0.0/8"),
+            "{error}"
+        );
     }
 
     #[test]

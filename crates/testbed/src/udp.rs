@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use socket2::SockRef;
-
 use crate::digest::fill;
 use crate::host::Host;
 use crate::tcp::anywhere;
@@ -16,6 +14,10 @@ use crate::wait::now;
 
 /// The largest UDP payload over IPv4 (RFC 768, RFC 791).
 const LARGEST_OCTETS: usize = 65_507;
+
+/// How often an idle server looks whether it is to stop. Shutting its socket down would wake it with a datagram that comes from nowhere,
+/// at which the standard library panics.
+const LOOK_UP: Duration = Duration::from_millis(20);
 
 /// Sends every datagram back to where it came from, until it is dropped; it stays in the network namespace where it
 /// was started.
@@ -33,6 +35,7 @@ impl Server {
     /// When the address is not this host's or the port is taken.
     pub fn start(address: SocketAddr) -> io::Result<Server> {
         let socket = UdpSocket::bind(address)?;
+        socket.set_read_timeout(Some(LOOK_UP))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (echo, stopped) = (socket.try_clone()?, Arc::clone(&stop));
         let echoing = thread::spawn(move || {
@@ -59,8 +62,6 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // Wakes the receiver although it answers ENOTCONN for a socket without a peer (net/ipv4/af_inet.c).
-        let _ = SockRef::from(&self.socket).shutdown(std::net::Shutdown::Both);
         let _ = self.echoing.take().map(JoinHandle::join);
     }
 }

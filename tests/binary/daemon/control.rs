@@ -250,6 +250,9 @@ fn peers_come_and_go_and_the_traffic_with_them() {
             ("peer add 172.21.0.100", "172.21.0.100 is this end of the tunnel"),
             ("peer add 2001:db8::1", "the tunnel's underlay is IPv4"),
             ("peer add 239.1.1.1", "multicast"),
+            ("peer add 255.255.255.255", "255.255.255.255 is the broadcast address"),
+            ("peer add 127.0.0.1", "127.0.0.1 is an address of this host"),
+            ("peer add 10.192.1.1", "10.192.1.1 is inside: its own datagrams would go into the tunnel"),
         ] {
             let ended = ground.vxgate(line);
             assert_eq!(ended.code, Some(1), "{line}");

@@ -294,6 +294,8 @@ fn what_may_not_be_meant_is_a_warning_and_a_wrong_command_line_is_none() {
         report.says("rp-filter", "note", "vxlan0 filters strictly", "rp_filter=2");
         ground.refused("doctor --peer host", 2, "vxgate: doctor: --peer \"host\": ", "doctor --help");
         ground.refused("doctor --peer 0.0.0.0", 2, "vxgate: doctor: --peer: 0.0.0.0", "unspecified");
+        let report = Report::of(&ground, &format!("{DOCTOR} --on-event /nonexistent/program"));
+        report.says_only("options", "fail", "/nonexistent/program: it cannot be run", "path of a program");
         // Few files are a note.
         let mut shell = ground.you.command("/bin/sh");
         let line = format!("ulimit -n 100 && exec {} {DOCTOR} -j", crate::ground::VXGATE);
@@ -365,13 +367,18 @@ fn a_path_that_is_narrower_than_the_tunnel_is_found_with_and_without_a_routers_w
         Report::of(&ground, "doctor --peer 198.51.100.2 --mtu 1350").is_well();
         let report = Report::of(&ground, "doctor --peer 198.51.100.2 --mtu 1450 --df set");
         report.says_only("path-mtu", "fail", told, "--mtu 1350 ");
-        let report = Report::of(&ground, "doctor --peer 2001:db8:100::2");
-        report.says(
-            "path-mtu",
-            "fail",
-            "the path to 2001:db8:100::2 carries packets of 1400 octets",
-            "--mtu 1330 ",
-        );
+        let told6 = "the path to 2001:db8:100::2 carries packets of 1400 octets";
+        let report = Report::of(&ground, "doctor --peer 2001:db8:100::2 --mtu 1430");
+        report.says("path-mtu", "fail", told6, "--mtu 1330 ");
+        // What `up` finds out by itself is nobody's business.
+        for (line, told, takes) in [
+            ("doctor --peer 2001:db8:100::2", told6, "takes 1330 octets"),
+            ("doctor --peer 198.51.100.2=10.192.158.4", told, "takes 1350 octets"),
+        ] {
+            let report = Report::of(&ground, line);
+            report.says("path-mtu", "note", told, "");
+            report.says("path-mtu", "note", takes, "");
+        }
 
         // The other end of this cable takes less than is sent into it, and cannot say so.
         KernelVxlan::new(GATE).create(&ground.gate).unwrap();

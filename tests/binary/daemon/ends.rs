@@ -5,9 +5,17 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 use vxgate_testbed::{eventually, isolated};
 
 use crate::ground::{Daemon, Ground, PATIENCE, Traces, UP, VXGATE, command, missing};
+
+/// From here on what this process starts is ended by SIGHUP, under nohup too: a program inherits that a signal is ignored, but not
+/// a handler (execve(2)).
+fn hear_hangup() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { drop(signal(SignalKind::hangup()).unwrap()) });
+}
 
 #[test]
 fn sigterm_sigint_and_sighup_undo_everything_and_exit_0() {
@@ -15,6 +23,7 @@ fn sigterm_sigint_and_sighup_undo_everything_and_exit_0() {
         if missing() {
             return;
         }
+        hear_hangup();
         let ground = Ground::with_gate();
         let before = Traces::of(&ground.you);
         for signal in [Signal::TERM, Signal::INT, Signal::HUP] {

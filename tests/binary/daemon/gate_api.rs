@@ -230,6 +230,20 @@ fn a_closed_gate_is_told_before_anything_is_registered() {
 }
 
 #[test]
+fn a_program_that_cannot_be_run_is_told_before_the_api_is_asked() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let api = Api::with_gate();
+        let command = api.command(&up("--open-gate --on-event /nonexistent/program"));
+        let why = "vxgate: tunnel vxlan0: --on-event /nonexistent/program: it cannot be run";
+        api.ground.refused_command(command, 1, why, "give the path of a program");
+        assert_eq!(api.fake.count(Call::Auth), 0);
+    });
+}
+
+#[test]
 fn whatever_is_wrong_with_the_api_is_said_with_what_to_do_and_no_tunnel_is_half_made() {
     isolated!(|| {
         if missing() {
@@ -317,6 +331,17 @@ fn whatever_is_wrong_with_the_api_is_said_with_what_to_do_and_no_tunnel_is_half_
             });
             api.refused(once, why, hint);
         }
+        // The prefix may be given in its place; and what is wrong is told as the VPG's, before anything is changed there.
+        let command = api.command(&up("--dry-run --address 10.225.194.171/9"));
+        let ended = Ended::of(command);
+        assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+        api.fake.with(|gate| {
+            let vpg = gate.vpg_mut();
+            vpg.peers = vec![Peer { inner: "224.0.0.1".parse().unwrap(), ..peers[0].clone() }];
+            vpg.gate_opened = false;
+        });
+        let wrong = "what the VPG has makes no tunnel: peer: the inner address 224.0.0.1 is no address";
+        api.refused(&format!("{once} --open-gate"), wrong, "vxgate gate peers --vpg-id");
         assert_eq!((api.fake.count(Call::Register), api.fake.count(Call::Open)), (0, 0));
     });
 }
@@ -489,7 +514,14 @@ fn peers_and_routes_follow_the_api_and_no_frame_is_lost() {
                     Peer { outer: ip("100.64.158.9"), inner: ip("10.192.158.9"), ..vpg.peers[0].clone() };
                 vpg.peers.insert(0, new);
                 // One that lies inside, and one that is this host.
-                for (outer, inner) in [("10.200.0.1", "10.192.158.20"), ("127.0.0.1", "10.192.158.21")] {
+                for (outer, inner) in [
+                    ("10.200.0.1", "10.192.158.20"),
+                    ("127.0.0.1", "10.192.158.21"),
+                    ("255.255.255.255", "10.192.158.22"),
+                    ("100.64.158.10", "224.0.0.1"),
+                    ("100.64.158.11", "10.225.194.171"),
+                    ("100.64.158.12", "10.192.158.9"),
+                ] {
                     vpg.peers.push(Peer { outer: ip(outer), inner: ip(inner), ..vpg.peers[0].clone() });
                 }
                 vpg.sim_based_routing = true;
@@ -498,6 +530,8 @@ fn peers_and_routes_follow_the_api_and_no_frame_is_lost() {
                     ("2", "10.129.0.5/32"),
                     ("3", "100.64.0.0/10"),
                     ("4", "nonsense"),
+                    ("5", "0.0.0.0/0"),
+                    ("6", "172.21.0.1/32"),
                 ] {
                     vpg.sim_routes.insert(imsi.to_owned(), network.to_owned());
                 }
@@ -507,13 +541,34 @@ fn peers_and_routes_follow_the_api_and_no_frame_is_lost() {
             told(&mut daemon, "100.64.0.0/10 is not routed into the tunnel: it holds peer 100.64.158.");
             told(
                 &mut daemon,
-                "cannot add the VPG's new peer 10.200.0.1: its own datagrams would go into the tunnel",
+                "cannot add the VPG's new peer 10.200.0.1: it is inside: its own datagrams would go into the tunnel",
             );
             told(&mut daemon, "cannot add the VPG's new peer 127.0.0.1: it is an address of this host");
+            for (peer, why) in [
+                ("100.64.158.10: its inner address 224.0.0.1", "is no address of another host"),
+                (
+                    "100.64.158.11: its inner address 10.225.194.171",
+                    "is an address of this host's own device",
+                ),
+                ("100.64.158.12: its inner address 10.192.158.9", "is given to two peers"),
+            ] {
+                told(&mut daemon, &format!("cannot follow the VPG's peer {peer} {why}"));
+            }
+            told(&mut daemon, "cannot add the VPG's new peer 255.255.255.255: it is the broadcast address");
             told(&mut daemon, "\"nonsense\", which is no network");
+            told(&mut daemon, "0.0.0.0/0 is not routed into the tunnel, though the VPG has it");
+            told(
+                &mut daemon,
+                "172.21.0.1/32 is not routed into the tunnel: it holds 172.21.0.1, by which the API is asked",
+            );
+            let kept = fs::read_to_string(format!("{STATE_DIR}/vpg-{VPG_ID}.json")).unwrap();
+            assert!(!kept.contains("224.0.0.1"), "what no start could use is not kept: {kept}");
             assert_eq!(peers(), [GATE, "100.64.158.77", "100.64.158.9"].map(str::to_owned).into());
             assert!(
-                routes().contains("192.168.7.0/24") && !routes().contains("100.64.0.0/10"),
+                routes().contains("192.168.7.0/24")
+                    && ["100.64.0.0/10", "0.0.0.0/0", "172.21.0.1/32"]
+                        .iter()
+                        .all(|net| !routes().contains(*net)),
                 "{:?}",
                 routes()
             );
@@ -523,10 +578,10 @@ fn peers_and_routes_follow_the_api_and_no_frame_is_lost() {
             pinging.join().unwrap()
         });
         assert!(report.all_answered(), "{report:?}: {}", daemon.log());
-        assert_eq!(daemon.log().matches("cannot add").count(), 2, "told once: {}", daemon.log());
+        assert_eq!(daemon.log().matches("cannot add").count(), 3, "told once: {}", daemon.log());
         assert_eq!(
             daemon.log().matches("is not routed into the tunnel").count(),
-            1,
+            3,
             "told once: {}",
             daemon.log()
         );

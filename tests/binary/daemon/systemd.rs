@@ -5,17 +5,20 @@
 //!    eth0 ── gate                                                      └─ vxgate@vxlan1
 //! ```
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, Signal, kill_process};
+use vxgate_fake_gate::{FakeGate, VPG_ID};
+use vxgate_netlink::nft::Nftables;
 use vxgate_testbed::{eventually, isolated, skip, wait_for};
 
 use crate::boot::{missing_program, open_tun_to_all, unit};
-use crate::ground::{Ended, Ground, Traces, VXGATE, command, missing};
+use crate::ground::{Ended, Ground, Traces, VXGATE, YOU, command, missing};
 
 /// How long a system may take for a step: it has more to do than a tunnel.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -156,15 +159,72 @@ fn write_units() {
     fs::write("/run/units/vxgate@.service.d/log.conf", log).unwrap();
     fs::create_dir("/run/bin").unwrap();
     fs::copy(VXGATE, "/run/bin/vxgate").unwrap();
+    fs::write("/run/bin/tell", "#!/bin/sh\necho \"$VXGATE_EVENT $VXGATE_PEER\" >> /var/lib/vxgate/told\n")
+        .unwrap();
+    fs::set_permissions("/run/bin/tell", Permissions::from_mode(0o755)).unwrap();
 }
 
 fn write_config(ground: &Ground) {
     fs::create_dir("/run/config").unwrap();
-    let line = "migrate eth0 172.21.0.100 vxlan0 10.225.194.171 9 100.64.158.4 -o /run/config/vxlan0.toml";
-    assert_eq!(ground.vxgate(line).code, Some(0));
+    let path = "/run/config/vxlan0.toml";
+    let line = format!("migrate eth0 172.21.0.100 vxlan0 10.225.194.171 9 100.64.158.4 -o {path}");
+    assert_eq!(ground.vxgate(&line).code, Some(0));
+    let migrated = fs::read_to_string(path).unwrap();
+    let known = migrated.replace("[\"100.64.158.4\"]", "[\"100.64.158.4=10.192.158.4\"]");
+    assert_ne!(known, migrated);
+    fs::write(path, format!("{known}forward = \"172.22.0.0/16\"\non-event = \"/run/bin/tell\"\n")).unwrap();
     let second = "vni = 11\nport = 4790\nlocal = \"172.21.0.100\"\npeer = \"100.64.158.4\"\n";
     fs::write("/run/config/vxlan1.toml", second).unwrap();
     fs::write("/run/config/vxlan0.env", "VXGATE_MTU=1333\n").unwrap();
+}
+
+/// Whether the underlay's interface forwards, and the tunnel's table is there.
+fn forwards(ground: &Ground) -> (String, bool) {
+    ground.you.run(|| {
+        let setting = fs::read_to_string("/proc/sys/net/ipv4/conf/eth0/forwarding").unwrap();
+        let table = Nftables::open().unwrap().has_table("vxgate-vxlan0").unwrap();
+        (setting.trim().to_owned(), table)
+    })
+}
+
+/// A peer that goes away is told to the program of `on-event`, which may write to the unit's state.
+fn tells_of_a_peer_that_goes(system: &System<'_>, unit: &str) {
+    let told_file = format!("/proc/{}/root/var/lib/vxgate/told", system.main_process(unit).as_raw_nonzero());
+    system.ground.gate.down("vxlan0").unwrap();
+    let is_told =
+        || fs::read_to_string(&told_file).is_ok_and(|text| text.contains("peer-down 100.64.158.4\n"));
+    assert!(eventually(PATIENCE, is_told), "{}", told(unit));
+    system.ground.gate.up("vxlan0").unwrap();
+    assert!(system.ground.answers(), "{}", told(unit));
+}
+
+/// The set-up from the API, with a key from the unit's environment file, and from its last answer once the API is away.
+fn comes_up_from_the_api(system: &System<'_>, unit: &str) {
+    let ground = system.ground;
+    let fake = ground.gate.run(|| FakeGate::start_on("172.21.0.1:0".parse().unwrap())).unwrap();
+    fake.with(|gate| {
+        let vpg = gate.vpg_mut();
+        vpg.register(YOU.parse().unwrap(), None);
+        (vpg.gate_opened, vpg.vni) = (true, Some(10));
+    });
+    fs::write("/run/config/vxlan1.toml", format!("vpg-id = \"{VPG_ID}\"\n")).unwrap();
+    let account = fake.account();
+    let environment = format!(
+        "SORACOM_ENDPOINT={}\nVXGATE_ALLOW_PLAIN_HTTP=1\nSORACOM_AUTH_KEY_ID={}\nSORACOM_AUTH_KEY={}\n",
+        fake.endpoint(),
+        account.auth_key_id,
+        account.auth_key
+    );
+    fs::write("/run/config/vxlan1.env", environment).unwrap();
+    assert_eq!(system.control(&format!("start {unit}")).code, Some(0), "{}", told(unit));
+    assert!(ground.answers(), "{}", told(unit));
+    assert!(!told(unit).contains("cannot keep"), "{}", told(unit));
+    fake.go_down();
+    assert_eq!(system.control(&format!("restart {unit}")).code, Some(0), "{}", told(unit));
+    assert!(ground.answers(), "{}", told(unit));
+    let kept = format!("kept in /var/lib/vxgate/vpg-{VPG_ID}.json");
+    assert!(told(unit).contains(&kept), "{kept}: {}", told(unit));
+    assert_eq!(system.control(&format!("stop {unit}")).code, Some(0));
 }
 
 #[test]
@@ -183,7 +243,8 @@ fn the_unit_runs_tunnels_under_a_systemd_of_its_own() {
         let ground = Ground::with_gate();
         write_units();
         write_config(&ground);
-        let before = Traces::of(&ground.you);
+        let (before, closed) = (Traces::of(&ground.you), forwards(&ground));
+        assert_eq!(closed, ("0".to_owned(), false));
         let system = match System::boot(&ground, systemd) {
             Ok(system) => system,
             Err(why) => return skip(&format!("this test runs a systemd of its own, as root: {why}")),
@@ -207,6 +268,8 @@ fn the_unit_runs_tunnels_under_a_systemd_of_its_own() {
         let show = ground.vxgate("show vxlan0 -j");
         assert!(show.stdout.contains("\"mtu\":1333"), "{}{}", show.stdout, show.stderr);
         assert!(!told(first).contains("WARN"), "{}", told(first));
+        assert_eq!(forwards(&ground), ("1".to_owned(), true));
+        tells_of_a_peer_that_goes(&system, first);
 
         // The directory is shared, and stays while one of them runs.
         assert_eq!(system.control(&format!("stop {second}")).code, Some(0));
@@ -216,6 +279,9 @@ fn the_unit_runs_tunnels_under_a_systemd_of_its_own() {
         system.becomes(first, "NRestarts", "1");
         system.becomes(first, "ActiveState", "active");
         assert!(ground.answers(), "{}", told(first));
+        let undone = "net.ipv4.conf.eth0.forwarding was left at 1 by a killed tunnel vxlan0: it is 0 again";
+        assert!(told(first).contains(undone), "{}", told(first));
+        assert_eq!(forwards(&ground), ("1".to_owned(), true));
 
         fs::write("/run/config/vxlan1.toml", "vnis = 11\n").unwrap();
         assert_eq!(system.control(&format!("start {second}")).code, Some(1));
@@ -232,6 +298,9 @@ fn the_unit_runs_tunnels_under_a_systemd_of_its_own() {
 
         assert_eq!(system.control(&format!("stop {first}")).code, Some(0));
         assert_eq!(system.property(first, "Result"), "success");
+        assert_eq!(forwards(&ground), closed);
+
+        comes_up_from_the_api(&system, second);
         before.again(&ground.you, &log_of_systemd());
     });
 }

@@ -120,7 +120,7 @@ fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Result<UpOptions, F
         }
         let layer = read_layer(values.iter().map(|value| format!("--{option}={value}")));
         let layer = layer.map_err(|error| Failure::usage(variable, error.to_string()))?;
-        options = options.over(layer);
+        options = options.beside(layer);
     }
     Ok(options)
 }
@@ -202,6 +202,12 @@ mod tests {
         ]);
         let line = "--peer 100.64.158.4 --peer 100.64.158.132 --address 10.225.194.171/9 --learning off --source-port hash";
         assert_eq!(options.unwrap(), read_layer(line.split(' ')).unwrap());
+    }
+
+    #[test]
+    fn two_sources_of_a_tunnel_are_two_mistakes_together() {
+        let gate = layer(&[("VXGATE_GATE_PEERS", "-"), ("VXGATE_VPG_ID", "a")]).unwrap().gate;
+        assert!(gate.gate_peers.is_some() && gate.vpg_id.is_some(), "{gate:?}");
     }
 
     #[test]

@@ -188,6 +188,7 @@ pub(crate) struct UpOptions {
     /// What --forward lets out of the tunnel to other machines: answers, or all for connections that devices begin [default: answers]
     #[arg(long, value_name = "answers|all", value_parser = values::forward_back, help_heading = "Other machines")]
     pub(crate) forward_back: Option<bool>,
+
     /// Lower the maximum segment size of TCP connections: auto, off or 88 to 65495 octets [default: auto]
     ///
     /// In both directions, in SYN and SYN-ACK, never raised. auto is the device's MTU, or what the path carries if that is less, less 40
@@ -232,12 +233,21 @@ pub(crate) struct UpOptions {
     /// VXGATE_DOWN_MS (peer-up).
     #[arg(long, value_name = "PROGRAM", value_parser = values::program, help_heading = "Health")]
     pub(crate) on_event: Option<PathBuf>,
+
     /// From the Gate.
     #[command(flatten)]
     pub(crate) gate: GateOptions,
 }
 
 impl UpOptions {
+    /// These options, and others of the same layer: two sources of one tunnel stay two, so that the mistake is told.
+    pub(crate) fn beside(self, other: UpOptions) -> UpOptions {
+        let gate_peers = self.gate.gate_peers.clone().or_else(|| other.gate.gate_peers.clone());
+        let vpg_id = self.gate.vpg_id.clone().or_else(|| other.gate.vpg_id.clone());
+        let options = self.over(other);
+        UpOptions { gate: GateOptions { gate_peers, vpg_id, ..options.gate }, ..options }
+    }
+
     /// These options, and those of the lower layer where these say nothing. A list replaces the lower one whole.
     pub(crate) fn over(self, lower: UpOptions) -> UpOptions {
         fn list<T>(upper: Vec<T>, lower: Vec<T>) -> Vec<T> {

@@ -98,7 +98,7 @@ impl ConfigFile {
     pub(crate) fn options(&self) -> UpOptions {
         self.settings
             .iter()
-            .fold(UpOptions::default(), |options, setting| setting.layer.clone().over(options))
+            .fold(UpOptions::default(), |options, setting| setting.layer.clone().beside(options))
     }
 
     /// Where the file sets this option, where no layer above does.
@@ -279,7 +279,8 @@ mod tests {
     #[test]
     fn the_example_parses_with_and_without_what_is_commented_out() {
         let example = include_str!("../../../../contrib/vxgate.toml");
-        let tunnel = "--dev=vxlan0 --local=172.21.0.100 --address=10.225.194.171/9 --peer=100.64.158.4,100.64.158.132 --vni=10";
+        let tunnel = "--dev=vxlan0 --local=172.21.0.100 --address=10.225.194.171/9 --peer=100.64.158.4=10.192.158.4,100.64.158.132=10.192.158.132 \
+                      --vni=10";
         assert_eq!(parse(example).unwrap().options(), line(tunnel));
         // A line that shows a key begins with `#` and no blank.
         let shown: String = example
@@ -290,8 +291,25 @@ mod tests {
             .flat_map(|line| [line, "\n"])
             .collect();
         let shown = parse(&shown).unwrap_or_else(|error| panic!("{error}"));
-        assert!(shown.settings.len() > 20, "{}", shown.settings.len());
-        crate::config::UpConfig::new(shown.options()).unwrap();
+        let config = crate::config::UpConfig::new(shown.options()).unwrap();
+        // Each option has its line: all but those that are about the file itself, and the list that stands in place of --vpg-id.
+        let options = UpOptions::augment_args(Command::new("up"));
+        for option in options.get_arguments().filter_map(Arg::get_long) {
+            let has_line = shown.settings.iter().any(|setting| setting.option == option);
+            assert_eq!(has_line, !["config", "dry-run", "gate-peers"].contains(&option), "{option}");
+        }
+        assert!(example.contains("\n# gate-peers = "));
+        // What is shown is the default, but for examples.
+        let default = crate::config::UpConfig::new(line(tunnel)).unwrap();
+        let examples = crate::config::UpConfig {
+            underlay: config.underlay.clone(),
+            routes: config.routes.clone(),
+            accept_from: config.accept_from.clone(),
+            affinity: config.affinity.clone(),
+            on_event: config.on_event.clone(),
+            ..default
+        };
+        assert_eq!(config, examples);
     }
 
     #[test]
@@ -369,6 +387,14 @@ mod tests {
             let hinted = told.split_once("\nhint: ").map_or("", |(_, hint)| hint);
             assert!(hinted.contains(hint), "{text}: {told}");
             assert_eq!(failure.exit_code(), std::process::ExitCode::from(2), "{text}");
+        }
+    }
+
+    #[test]
+    fn two_sources_of_a_tunnel_in_one_file_are_two() {
+        for text in ["vpg-id = \"a\"\ngate-peers = \"-\"", "gate-peers = \"-\"\nvpg-id = \"a\""] {
+            let error = crate::config::UpConfig::new(parse(text).unwrap().options()).unwrap_err();
+            assert_eq!(error, crate::config::ConfigError::TwoGates, "{text}");
         }
     }
 

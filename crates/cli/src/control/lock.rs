@@ -44,7 +44,8 @@ impl DeviceLock {
                 .write(true)
                 .create(true)
                 .truncate(false)
-                .mode(0o644)
+                // Whoever may open it may lock it, and be taken for a tunnel that runs.
+                .mode(0o600)
                 // The directory may be one where others can leave links, as with VXGATE_RUNTIME_DIR=/tmp.
                 .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
                 .open(&path)?;
@@ -108,6 +109,14 @@ impl Watch {
     }
 }
 
+/// Whether somebody holds the lock at this path, or that cannot be seen.
+pub(crate) fn is_held(path: &Path) -> bool {
+    match File::open(path) {
+        Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared).is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
 /// Waits for the end of the process that left this id behind. The id may mean another process by now, so the wait is
 /// short.
 fn wait_dead(pid: u32) {
@@ -126,7 +135,8 @@ fn read_pid(file: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+/// Whether the file that is open is still the one at this path.
+pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     match fs::symlink_metadata(path) {
         Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),

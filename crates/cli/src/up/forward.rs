@@ -26,7 +26,7 @@ use vxgate_netlink::nft::{Lifetime, Nftables, Table};
 
 use super::plan::Plan;
 use crate::config::UpConfig;
-use crate::config::values::Forward;
+use crate::config::values::{DeviceName, Forward};
 use crate::control::runtime_dir::RuntimeDir;
 pub(crate) use error::ForwardError;
 use obstacles::Obstacle;
@@ -166,6 +166,17 @@ pub(crate) struct Forwarding {
     rules: Rules,
 }
 
+/// Puts right what killed tunnels left, before this one waits for anything: without their table it forwards for everybody.
+///
+/// # Errors
+/// The notes of it cannot be had.
+pub(crate) fn put_right(dev: &DeviceName) -> Result<(), ForwardError> {
+    for left in Ledger::new(&RuntimeDir::from_environment(), dev).put_right()? {
+        tracing::warn!("{left}");
+    }
+    Ok(())
+}
+
 /// Our table in the kernel.
 struct Rules {
     nftables: Nftables,
@@ -190,18 +201,15 @@ impl Drop for Rules {
 }
 
 impl Forwarding {
-    /// Puts right what a killed tunnel left, and begins to forward if that is asked for.
+    /// Begins to forward if that is asked for.
     pub(crate) async fn start(
         netlink: &Netlink,
         config: &UpConfig,
         plan: &Plan,
         tunnel: Side,
     ) -> Result<Option<Forwarding>, ForwardError> {
-        let ledger = Ledger::new(&RuntimeDir::from_environment(), &config.dev);
-        for left in ledger.put_right()? {
-            tracing::warn!("{left}");
-        }
         let Some(way) = Way::find(netlink, config, plan, tunnel).await? else { return Ok(None) };
+        let ledger = Ledger::new(&RuntimeDir::from_environment(), &config.dev);
         let link = netlink.link_by_index(way.tunnel.index).await?;
         netlink.set_group(&link, LINK_GROUP).await?;
 

@@ -191,8 +191,8 @@ mod tests {
             "hanging",
             &format!("sleep 600 & echo $! > {}.new; mv {0}.new {0}; wait", pid.display()),
         );
-        let error = hanging.run(Vec::new(), Duration::from_secs(1)).unwrap_err();
-        assert_eq!(error, "it had not ended after 1 s, and was killed");
+        let error = hanging.run(Vec::new(), Duration::from_secs(2)).unwrap_err();
+        assert_eq!(error, "it had not ended after 2 s, and was killed");
         let started: u32 = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
         fs::remove_file(&pid).unwrap();
         // Whoever adopts it may take a moment to see its end.

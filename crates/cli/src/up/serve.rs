@@ -17,6 +17,7 @@ use vxgate_netlink::Netlink;
 
 use super::health::ReportCounts;
 use super::tunnel::OffloadView;
+use crate::config::unusable_outer;
 use crate::config::values::PeerSpec;
 use crate::control::protocol::{
     EntryState, FdbEntry, FdbFill, FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, Health, OwnTraffic,
@@ -115,6 +116,24 @@ impl Tenant {
         match self.ask(another).await? {
             Some(another) => taken(&format!("the inner address of {another} already")),
             None => Ok(()),
+        }
+    }
+
+    /// Why a running tunnel takes no peer at this outer address, as far as this host can tell: what the start would refuse, too.
+    pub(super) async fn unusable_peer(&self, ip: IpAddr) -> Option<&'static str> {
+        if let Some(why) = unusable_outer(ip) {
+            return Some(why);
+        }
+        if ip.is_multicast() {
+            return Some("is a multicast group, which a running tunnel cannot join");
+        }
+        match self.netlink.route_lookup(ip).await {
+            Ok(route) if route.local => Some("is an address of this host"),
+            Ok(route) if route.link == Some(self.about.link) => {
+                Some("is inside: its own datagrams would go into the tunnel")
+            }
+            // Where there is no way yet, there may be one later.
+            Ok(_) | Err(_) => None,
         }
     }
 }
@@ -221,14 +240,16 @@ impl Handler for Tenant {
     async fn peer_add(&self, peer: PeerSpec) -> Result<(), Refusal> {
         let PeerSpec { outer: ip, inner } = peer;
         self.check_family(ip)?;
-        if ip.is_multicast() {
-            return Err(Refusal::new(format!(
-                "{ip} is a multicast group, which a running tunnel cannot join"
-            ))
-            .with_hint("start the tunnel with this --peer"));
-        }
         if ip == self.about.local {
             return Err(Refusal::new(format!("{ip} is this end of the tunnel")));
+        }
+        if let Some(why) = self.unusable_peer(ip).await {
+            let refusal = Refusal::new(format!("{ip} {why}"));
+            return Err(if ip.is_multicast() {
+                refusal.with_hint("start the tunnel with this --peer")
+            } else {
+                refusal
+            });
         }
         if let Some(inner) = inner {
             self.check_inner(ip, inner).await?;

@@ -22,6 +22,8 @@ pub struct ProxyUrl {
     url: Secret,
     password: Option<Secret>,
     shown: String,
+    host: String,
+    port: u16,
 }
 
 impl ProxyUrl {
@@ -51,7 +53,9 @@ impl ProxyUrl {
             return Err(InvalidProxy::NoUrl);
         }
         let password = user.and_then(|user| user.split_once(':')).map(|(_, password)| Secret::from(password));
-        Ok(ProxyUrl { shown: format!("{scheme}://{place}"), url: full.into(), password })
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = authority.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+        Ok(ProxyUrl { shown: format!("{scheme}://{place}"), host, port, url: full.into(), password })
     }
 
     /// The proxy that these variables name for this endpoint, if any.
@@ -84,6 +88,11 @@ impl ProxyUrl {
     /// The URL, password and all.
     pub(crate) fn expose(&self) -> &str {
         self.url.expose()
+    }
+
+    /// Its host, without brackets, and its port.
+    pub(crate) fn place(&self) -> (&str, u16) {
+        (&self.host, self.port)
     }
 
     /// The password, as it stands in the URL.

@@ -88,6 +88,13 @@ impl ClientConfig {
         }
     }
 
+    /// Host and port that connections are made to: the proxy's where there is one, else the API's.
+    #[must_use]
+    pub fn first_hop(&self) -> (&str, u16) {
+        let api = (self.endpoint.host(), self.endpoint.port());
+        self.proxy.as_ref().map_or(api, ProxyUrl::place)
+    }
+
     /// Reads the environment, and a profile of the vendor's command where one is named or the environment has no credentials.
     ///
     /// Credentials, the first that is there: the profile in `overrides`; `SORACOM_API_KEY` and `SORACOM_TOKEN`;

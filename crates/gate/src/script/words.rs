@@ -3,6 +3,7 @@
 //! Quotes, backslashes, comments, redirections and `$NAME` are read as sh(1) reads them. What only a running shell knows, the output of
 //! a command or an argument of the script, is not guessed: the word says that it is not known, and why.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
@@ -27,17 +28,23 @@ pub(super) struct Unknown {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unclosed(pub(super) char);
 
+/// How much all variables of a text may become where they are named, in octets: as much as the longest text that is searched. One
+/// that holds another twice doubles it, and a few lines of those are longer than any memory.
+const MAX_EXPANDED_OCTETS: usize = 1 << 20;
+
 /// What variables hold.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Variables {
     values: BTreeMap<String, Result<String, &'static str>>,
     /// Those that the caller set: they stay.
     given: BTreeMap<String, String>,
+    /// How much they have become, in octets.
+    expanded: Cell<usize>,
 }
 
 impl Variables {
     pub(super) fn new(given: BTreeMap<String, String>) -> Variables {
-        Variables { values: BTreeMap::new(), given }
+        Variables { given, ..Variables::default() }
     }
 
     /// Takes in an assignment. One that changes a value makes it unknown: which of them counts depends on how the script runs.
@@ -61,6 +68,16 @@ impl Variables {
     }
 
     fn value(&self, name: &str) -> Result<&str, &'static str> {
+        let value = self.held(name)?;
+        let expanded = self.expanded.get() + value.len();
+        if expanded > MAX_EXPANDED_OCTETS {
+            return Err("the values there are longer than a tunnel's can be");
+        }
+        self.expanded.set(expanded);
+        Ok(value)
+    }
+
+    fn held(&self, name: &str) -> Result<&str, &'static str> {
         if let Some(given) = self.given.get(name) {
             return Ok(given);
         }

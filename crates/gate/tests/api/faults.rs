@@ -225,7 +225,8 @@ fn a_cancelled_client_ends_its_call_at_once_and_begins_no_other() {
         let begun = now();
         client.cancellation().cancel();
         assert_eq!(caller.join().unwrap(), Err(ApiError::Cancelled));
-        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        // Far from the ends that either would come to by itself, and with time for a busy machine.
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
         assert_eq!(client.peers(&vpg()), Err(ApiError::Cancelled));
         assert_eq!(fake.count(Call::Peers), 0);
     }

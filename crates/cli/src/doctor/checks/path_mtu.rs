@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::values::Df;
+use crate::config::values::{Df, Mtu, PeerSpec};
 use crate::config::{Family, UpConfig};
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
@@ -20,12 +20,14 @@ fn judge(peer: IpAddr, path: &PathFacts, config: &UpConfig) -> Finding {
     let said = errors.min_by_key(|(mtu, _)| *mtu);
     if let Some((mtu, offender)) = said.filter(|(mtu, _)| *mtu < wanted) {
         let by = offender.map_or_else(String::new, |ip| format!(" says {ip}"));
-        return narrow(
-            format!("the path to {peer} carries packets of {mtu} octets,{by}"),
-            mtu,
-            wanted,
-            config,
-        );
+        let found = format!("the path to {peer} carries packets of {mtu} octets,{by}");
+        // Where nothing may be cut on the way, routers say so of the tunnel's own datagrams, too.
+        let is_told = config.mtu == Mtu::Auto && !may_be_cut(config);
+        return if is_told || finds_out(peer, config) {
+            followed(&found, mtu, config)
+        } else {
+            narrow(&found, mtu, wanted, config)
+        };
     }
     if path.answered.contains(&wanted) {
         return Finding::ok(Check::PathMtu, format!("packets of {wanted} octets get to {peer} and back"));
@@ -55,18 +57,41 @@ fn judge(peer: IpAddr, path: &PathFacts, config: &UpConfig) -> Finding {
     let found = format!(
         "packets of {longest} octets get to {peer} and back, those of {shortest_lost} do not, and no router says why: a black hole"
     );
-    narrow(found, *longest, wanted, config)
+    if finds_out(peer, config) {
+        followed(&found, *longest, config)
+    } else {
+        narrow(&found, *longest, wanted, config)
+    }
+}
+
+/// Whether routers cut the tunnel's datagrams that are too long for a link.
+fn may_be_cut(config: &UpConfig) -> bool {
+    config.family == Family::V4 && config.df == Df::Unset
+}
+
+/// Whether the tunnel asks this peer itself how much the path carries (`core::path_mtu`).
+fn finds_out(peer: IpAddr, config: &UpConfig) -> bool {
+    let is_asked = |spec: &PeerSpec| spec.outer == peer && spec.inner.is_some_and(|inner| inner.is_ipv4());
+    config.mtu == Mtu::Auto && config.health.is_some() && config.peers.iter().any(is_asked)
+}
+
+/// A path that the tunnel's MTU will follow.
+fn followed(found: &str, mtu: u32, config: &UpConfig) -> Finding {
+    let fits = mtu.saturating_sub(overhead(config.family));
+    Finding::note(
+        Check::PathMtu,
+        format!("{found}; the tunnel finds that out (--mtu auto) and takes {fits} octets"),
+    )
 }
 
 /// A path that is narrower than the tunnel: it is lost to those packets, or fragments them.
-fn narrow(found: String, mtu: u32, wanted: u32, config: &UpConfig) -> Finding {
+fn narrow(found: &str, mtu: u32, wanted: u32, config: &UpConfig) -> Finding {
     let fits = mtu.saturating_sub(overhead(config.family));
     let next_step = format!(
         "--mtu {fits} makes the tunnel's packets fit (ip link set {} mtu {fits} while it runs)",
         config.dev
     );
-    let fragments = config.family == Family::V4 && config.df == Df::Unset;
-    if fragments {
+    if may_be_cut(config) {
         let found = format!("{found}: longer ones of up to {wanted} are fragmented on the way, or lost");
         Finding::warn(Check::PathMtu, found, next_step)
     } else {
@@ -112,8 +137,8 @@ mod tests {
         let v4 = "--peer=100.64.158.4";
         for (line, verdict, hint) in [
             (v4, Verdict::Warn, "--mtu 1350 "),
-            ("--peer=100.64.158.4 --df=set", Verdict::Fail, "--mtu 1350 "),
-            ("--peer=2001:db8::1", Verdict::Fail, "--mtu 1330 "),
+            ("--peer=100.64.158.4 --df=set --mtu=1450", Verdict::Fail, "--mtu 1350 "),
+            ("--peer=2001:db8::1 --mtu=1430", Verdict::Fail, "--mtu 1330 "),
         ] {
             let finding = judged(line, path.clone());
             assert_eq!(finding.verdict, verdict, "{finding:?}");
@@ -143,5 +168,31 @@ mod tests {
         assert_eq!(finding.verdict, Verdict::Note);
         assert!(finding.next_step.unwrap().contains("ping -M do -s 1422 "));
         assert_eq!(judged(v4, PathFacts::default()).verdict, Verdict::Note);
+    }
+
+    #[test]
+    fn a_path_that_the_tunnel_follows_by_itself_is_a_note() {
+        let said = PathFacts { errors: too_big(1400), tried: vec![1500], ..PathFacts::default() };
+        let silent = PathFacts { tried: vec![1400, 1500], answered: vec![1400], ..PathFacts::default() };
+        let known = "--peer=100.64.158.4=10.192.158.4";
+        for (line, path, takes) in [
+            (known, &said, "takes 1350 octets"),
+            (known, &silent, "takes 1350 octets"),
+            ("--peer=100.64.158.4 --df=set", &said, "takes 1350 octets"),
+            ("--peer=2001:db8::1", &said, "takes 1330 octets"),
+        ] {
+            let finding = judged(line, path.clone());
+            assert_eq!(finding.verdict, Verdict::Note, "{line}: {finding:?}");
+            assert!(finding.found.contains(takes), "{line}: {finding:?}");
+        }
+        for (line, path) in [
+            ("--peer=100.64.158.4", &silent),
+            ("--peer=100.64.158.4=10.192.158.4 --health=off", &silent),
+            ("--peer=100.64.158.4=10.192.158.4 --mtu=1450", &silent),
+            ("--peer=2001:db8::1", &silent),
+        ] {
+            let finding = judged(line, path.clone());
+            assert!(finding.verdict > Verdict::Note, "{line}: {finding:?}");
+        }
     }
 }

@@ -62,11 +62,15 @@ fn judge(
     Finding::advice(
         Check::Peer,
         format!("{peer} is silent: {unasked}, and no error to a datagram"),
-        if is_gate(peer) {
-            "a Gate peer may be so and work; once the tunnel runs, the doctor sees whether anything comes from it"
-        } else {
-            "a firewall may do that; once the tunnel runs, the doctor sees whether anything comes from it"
-        },
+        format!(
+            "{}; {}",
+            if is_gate(peer) { "a Gate peer may be so and work" } else { "a firewall may do that" },
+            if status.is_some() {
+                "`arrivals` tells whether anything comes from it"
+            } else {
+                "once the tunnel runs, the doctor sees whether anything comes from it"
+            }
+        ),
     )
 }
 
@@ -173,7 +177,9 @@ mod tests {
             (Verdict::Ok, "100.64.158.4 speaks: last heard 3 seconds ago")
         );
         let old = PeerStatus { last_heard_s: Some(HEARD_S + 1), ..status[0].clone() };
-        assert_eq!(judged("100.64.158.4", &silent, Some(&old)).verdict, Verdict::Note);
+        let finding = judged("100.64.158.4", &silent, Some(&old));
+        assert_eq!(finding.verdict, Verdict::Note);
+        assert!(finding.next_step.unwrap().contains("`arrivals` tells"));
         let answers = PathFacts { round_trip: Some(Duration::from_micros(1234)), ..silent.clone() };
         assert_eq!(judged("100.64.158.4", &answers, None).found, "100.64.158.4 answers pings, in 1.2 ms");
         let down = PeerStatus { state: PeerState::Down, ..status[0].clone() };

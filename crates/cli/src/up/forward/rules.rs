@@ -16,9 +16,12 @@ pub(super) struct Guard {
     pub(super) ipv6: bool,
 }
 
+/// How the names of our tables begin.
+pub(super) const TABLE_PREFIX: &str = "vxgate-";
+
 /// The name of the table of this device's tunnel.
 pub(super) fn table_name(dev: &str) -> String {
-    format!("vxgate-{dev}")
+    format!("{TABLE_PREFIX}{dev}")
 }
 
 /// The table for this way.

@@ -11,26 +11,35 @@
 //!   killed ──► the note stays: the next tunnel of this name, or any other that starts here, undoes it
 //! ```
 //!
-//! Settings of the tunnel's own device go with it and are not noted. The directory itself is the lock (flock(2)), so that there is
-//! no lock file to leave behind.
+//! Settings of the tunnel's own device go with it and are not noted. One tunnel at a time has the notes, by a lock (flock(2)) on a
+//! file that is there for as long as it is held and that nobody else may open: whoever may open what is locked may hold it for
+//! ever.
+//!
+//! The directory may be one where others can write (`VXGATE_RUNTIME_DIR=/tmp`). So notes count only in a file of our own or root's, and
+//! only where they name a setting that forwarding changes, and a number.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 use vxgate_netlink::nft::Nftables;
 
 use super::error::ForwardError;
-use super::rules::Guard;
+use super::rules::{Guard, TABLE_PREFIX};
 use super::{Side, Way};
 use crate::config::values::DeviceName;
+use crate::control::lock::{is_at, is_held};
 use crate::control::runtime_dir::RuntimeDir;
+use crate::own_file;
 
 /// The file's name in the runtime directory.
 const FILE: &str = "forward.jsonl";
+
+/// The lock's: no device's socket or lock ends like that.
+const LOCK: &str = "forward.held";
 
 /// Whether the host forwards IPv4 by every link.
 const ALL_IPV4: &str = "net/ipv4/conf/all/forwarding";
@@ -66,10 +75,34 @@ enum Change {
     Table(String),
 }
 
+impl Change {
+    /// Whether it is one that is made here.
+    fn is_ours(&self) -> bool {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
+        match self {
+            Change::Setting { key, before, now, all: _ } => {
+                is_key(key) && is_number(before) && is_number(now)
+            }
+            Change::Table(name) => {
+                name.strip_prefix(TABLE_PREFIX).is_some_and(|dev| dev.parse::<DeviceName>().is_ok())
+            }
+        }
+    }
+}
+
+/// Whether forwarding changes this setting of some link.
+fn is_key(key: &str) -> bool {
+    let parts: Vec<&str> = key.split('/').collect();
+    let ["net", family, "conf", link, name] = parts.as_slice() else { return false };
+    let is_link = !["all", "default"].contains(link) && link.parse::<DeviceName>().is_ok();
+    let ours = [("ipv4", "forwarding"), ("ipv4", "rp_filter"), ("ipv6", "force_forwarding")];
+    is_link && ours.contains(&(*family, *name))
+}
+
 /// The file with the notes of all tunnels of a runtime directory.
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
-    dir: PathBuf,
+    dir: RuntimeDir,
     dev: String,
     namespace: u64,
 }
@@ -77,7 +110,7 @@ pub(super) struct Ledger {
 impl Ledger {
     pub(super) fn new(dir: &RuntimeDir, dev: &DeviceName) -> Ledger {
         let namespace = fs::metadata("/proc/thread-self/ns/net").map_or(0, |namespace| namespace.ino());
-        Ledger { dir: dir.path().to_owned(), dev: dev.to_string(), namespace }
+        Ledger { dir: dir.clone(), dev: dev.to_string(), namespace }
     }
 
     /// Undoes what killed tunnels left; a sentence for each.
@@ -87,7 +120,7 @@ impl Ledger {
         }
         self.locked(|notes| {
             // This tunnel's lock is ours: whoever wrote of it is gone.
-            let is_left = |note: &Note| note.dev == self.dev || !is_alive(note.pid, note.started);
+            let is_left = |note: &Note| note.dev == self.dev || !self.runs(note);
             let left = self.take_out(notes, is_left);
             Ok(left.iter().filter_map(|note| undo(note, notes)).collect())
         })
@@ -99,6 +132,13 @@ impl Ledger {
             notes.push(self.note(Change::Table(name.to_owned())));
             Ok(())
         })
+    }
+
+    /// Whether the tunnel that wrote this still runs. Its process may be hidden from this one (`ProtectProc=` of the unit, another process
+    /// namespace), its lock is not.
+    fn runs(&self, note: &Note) -> bool {
+        let holds_lock = || note.dev.parse().is_ok_and(|dev| is_held(&self.dir.lock(&dev)));
+        is_alive(note.pid, note.started) || holds_lock()
     }
 
     /// What this setting was before any tunnel changed it.
@@ -126,14 +166,13 @@ impl Ledger {
     }
 
     fn path(&self) -> PathBuf {
-        self.dir.join(FILE)
+        self.dir.path().join(FILE)
     }
 
     /// Reads the notes, lets `body` change them, and writes them back; alone among all tunnels.
     fn locked<T>(&self, body: impl FnOnce(&mut Vec<Note>) -> io::Result<T>) -> Result<T, ForwardError> {
         let done = || {
-            let lock = File::open(&self.dir)?;
-            flock(&lock, FlockOperation::LockExclusive)?;
+            let _lock = Lock::take(self.dir.path().join(LOCK))?;
             let mut notes = self.load()?;
             let value = body(&mut notes)?;
             self.save(&notes)?;
@@ -143,11 +182,18 @@ impl Ledger {
     }
 
     fn load(&self) -> io::Result<Vec<Note>> {
-        match fs::read_to_string(self.path()) {
+        match own_file::open(&self.path()).and_then(io::read_to_string) {
             // A line that is none was cut off when it was written: then its setting was not made.
-            Ok(text) => Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()),
+            Ok(text) => {
+                let notes = text.lines().filter_map(|line| serde_json::from_str::<Note>(line).ok());
+                Ok(notes.filter(|note| note.what.is_ours()).collect())
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error),
+            // They would have us write into the kernel's settings, or anywhere, what others wrote into them.
+            Err(error) => {
+                tracing::warn!("the notes in {} are of no use: {error}", self.path().display());
+                Ok(Vec::new())
+            }
         }
     }
 
@@ -164,9 +210,42 @@ impl Ledger {
             text.push('\n');
         }
         // In one step, so that a reader finds all of the old or all of the new.
-        let next = self.dir.join(format!("{FILE}.new"));
-        fs::write(&next, text)?;
+        let next = self.dir.path().join(format!("{FILE}.new"));
+        own_file::write(&next, text.as_bytes())?;
         fs::rename(next, self.path())
+    }
+}
+
+/// The lock while it is held; the file goes with it.
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    fn take(path: PathBuf) -> io::Result<Lock> {
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+                .open(&path)?;
+            flock(&file, FlockOperation::LockExclusive)?;
+            // Whoever held it removes the file before it lets go: then this is the lock of a name that is gone.
+            if is_at(&file, &path)? {
+                return Ok(Lock { path, _file: file });
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Still locked here, so it is our file that goes.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -375,6 +454,7 @@ fn started_at(pid: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::lock::DeviceLock;
 
     #[test]
     fn a_process_is_told_from_a_later_one_of_its_number() {
@@ -384,6 +464,24 @@ mod tests {
         assert!(is_alive(pid, started));
         assert!(!is_alive(pid, started + 1));
         assert_eq!(started_at(u32::MAX), None);
+    }
+
+    #[test]
+    fn notes_that_others_can_have_written_are_none_and_their_lock_is_not_waited_for() {
+        let dir = std::env::temp_dir().join(format!("vxgate-forward-others-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let ledger = Ledger::new(&RuntimeDir::new(&dir), &"vxlan0".parse().unwrap());
+        // What anybody may open anybody may lock.
+        let others = File::open(&dir).unwrap();
+        flock(&others, FlockOperation::LockExclusive).unwrap();
+        ledger.note_table("vxgate-none").unwrap();
+        assert_eq!(fs::metadata(ledger.path()).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(ledger.load().unwrap().len(), 1);
+        fs::set_permissions(ledger.path(), std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        assert!(ledger.load().unwrap().is_empty());
+        ledger.save(&[]).unwrap();
+        assert!(fs::read_dir(&dir).unwrap().next().is_none(), "no note, no file");
+        fs::remove_dir(&dir).unwrap();
     }
 
     #[test]
@@ -400,5 +498,62 @@ mod tests {
         ledger.save(&[]).unwrap();
         assert!(fs::read_dir(&dir).unwrap().next().is_none(), "no note, no file");
         fs::remove_dir(&dir).unwrap();
+    }
+
+    /// The notes of `vx1`, whose process nobody sees, in a directory of its own.
+    fn hidden(name: &str) -> (PathBuf, Ledger, Note) {
+        let dir = std::env::temp_dir().join(format!("vxgate-forward-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let ledger = Ledger::new(&RuntimeDir::new(&dir), &"vxlan0".parse().unwrap());
+        let [before, now] = ["0", "1"].map(str::to_owned);
+        let key = "net/ipv4/conf/vxgate-none/forwarding".to_owned();
+        let what = Change::Setting { key, before, now, all: None };
+        let note = Note { dev: "vx1".to_owned(), pid: u32::MAX, ..ledger.note(what) };
+        ledger.save(std::slice::from_ref(&note)).unwrap();
+        (dir, ledger, note)
+    }
+
+    #[test]
+    fn a_tunnel_whose_process_cannot_be_seen_runs_for_as_long_as_it_holds_its_lock() {
+        let (dir, ledger, note) = hidden("lock");
+        let lock = DeviceLock::acquire(ledger.dir.lock(&"vx1".parse().unwrap())).unwrap();
+        ledger.put_right().unwrap();
+        assert_eq!(ledger.load().unwrap(), [note]);
+        drop(lock);
+        ledger.put_right().unwrap();
+        assert!(ledger.load().unwrap().is_empty());
+        fs::remove_dir(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_note_of_anything_but_what_forwarding_changes_is_none() {
+        let (dir, ledger, note) = hidden("forged");
+        let Change::Setting { key, before, now, .. } = &note.what else { panic!("{note:?}") };
+        let setting = |key: &str, before: &str, now: &str| {
+            let [key, before, now] = [key, before, now].map(str::to_owned);
+            Note { what: Change::Setting { key, before, now, all: None }, ..note.clone() }
+        };
+        let table = |name: &str| Note { what: Change::Table(name.to_owned()), ..note.clone() };
+        let good = [
+            setting(key, before, now),
+            setting("net/ipv4/conf/eth0.7/rp_filter", "1", "2"),
+            setting("net/ipv6/conf/eth0/force_forwarding", "0", "1"),
+            table("vxgate-vx1"),
+        ];
+        let forged = [
+            setting("net/ipv4/conf/../../../../etc/forwarding", before, now),
+            setting("net/ipv4/conf/../forwarding", before, now),
+            setting("/etc/passwd", before, now),
+            setting("kernel/core_pattern", before, now),
+            setting("net/ipv4/conf/all/forwarding", before, now),
+            setting("net/ipv4/conf/eth0/accept_redirects", before, now),
+            setting(key, "0\n1", now),
+            setting(key, "", now),
+            table("filter"),
+            table("vxgate-"),
+        ];
+        ledger.save(&[good.as_slice(), forged.as_slice()].concat()).unwrap();
+        assert_eq!(ledger.load().unwrap(), good);
+        fs::remove_dir_all(&dir).unwrap();
     }
 }

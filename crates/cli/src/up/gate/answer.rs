@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use vxgate_codec::Vni;
 use vxgate_gate::GatePeer;
 use vxgate_gate::api::Vpg;
+use vxgate_gate::setup::beyond_devices;
 
 /// What the API says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,9 +33,9 @@ impl Answer {
     }
 
     /// The networks that a device with this address has to be told to route into the tunnel: not those that its prefix
-    /// reaches already.
+    /// reaches already, nor those that are no device's.
     pub(super) fn routes(&self, address: IpNet) -> BTreeSet<IpNet> {
-        let outside = |network: &&IpNet| !address.contains(*network);
+        let outside = |network: &&IpNet| !address.contains(*network) && beyond_devices(**network).is_none();
         self.networks.iter().filter(outside).copied().collect()
     }
 }
@@ -49,7 +50,27 @@ pub(super) fn notices(vpg: &Vpg) -> Vec<String> {
         notices
             .push(format!("the VPG's SIM-based routing names {route}, which is no network: it is left out"));
     }
-    notices
+    for network in vpg.device_subnet.iter().chain(&vpg.sim_routes) {
+        if let Some(special) = beyond_devices(*network) {
+            notices.push(format!(
+                "{network} is not routed into the tunnel, though the VPG has it: it holds {special}, where no device is"
+            ));
+        }
+    }
+    few(notices)
+}
+
+/// Most sentences that are told of one answer: more than any VPG in order gives cause for.
+const MOST: usize = 16;
+
+/// The first of these sentences, and how many more there are: an answer with ten thousand faults has one, and is compared and told
+/// again at every look.
+pub(super) fn few(mut sentences: Vec<String>) -> Vec<String> {
+    if sentences.len() > MOST {
+        let more = sentences.split_off(MOST).len();
+        sentences.push(format!("{more} more of the same kind"));
+    }
+    sentences
 }
 
 /// Sentences about what is new between two answers, for what a running tunnel cannot follow.
@@ -112,7 +133,23 @@ pub(super) mod tests {
         answer.networks.extend(more);
         let routes: Vec<_> = answer.routes(address).iter().map(ToString::to_string).collect();
         assert_eq!(routes, ["10.0.0.0/8", "192.168.7.0/24"]);
+        answer.networks.extend(
+            ["0.0.0.0/0", "128.0.0.0/1", "127.0.0.0/8"].map(|network| network.parse::<IpNet>().unwrap()),
+        );
+        assert_eq!(answer.routes(address).len(), 2, "the host's own ways are not the VPG's");
         assert_eq!(answer.routes("10.225.194.171/32".parse().unwrap()).len(), 4);
+    }
+
+    #[test]
+    fn ten_thousand_faults_are_told_as_a_few() {
+        let routes: Vec<String> = (0..10_000).map(|sim| format!(r#""{sim}": "nonsense""#)).collect();
+        let json = format!(
+            r#"{{"vpgId": "a", "status": "running", "gateOpened": true, "enableSimBasedRouting": true,
+                "simBasedRoutingConfig": {{{}}}}}"#,
+            routes.join(",")
+        );
+        let told = notices(&Vpg::parse(json.as_bytes()).unwrap());
+        assert_eq!((told.len(), told[MOST].as_str()), (MOST + 1, "9984 more of the same kind"));
     }
 
     #[test]

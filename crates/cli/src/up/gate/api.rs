@@ -3,6 +3,7 @@
 //! The daemon's only thread must not wait for a network, and must end while a call hangs. A call that nobody waits for any
 //! more is cancelled with the value, and its thread ends by itself.
 
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -19,6 +20,9 @@ const LONGEST_ATTEMPT: Duration = Duration::from_secs(120);
 
 /// The shortest that one attempt is given, however little patience there is.
 const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// How long the name of the API's host may take to resolve where its addresses are only to be kept out of the tunnel.
+const RESOLVING: Duration = Duration::from_secs(1);
 
 /// One VPG's part of the API.
 pub(super) struct Api {
@@ -83,6 +87,17 @@ impl Api {
         });
         asking.map_err(GateError::Thread)?;
         Ok(answered.await.map_err(|_| ApiError::Cancelled)??)
+    }
+
+    /// The addresses of the API's host, or of the proxy that leads there; none where its name does not resolve just now.
+    pub(super) async fn addresses(&self) -> Vec<IpAddr> {
+        let resolved = self.call(|client, _| {
+            let (host, port) = client.config().first_hop();
+            // A name without addresses is asked by no way that could be cut off.
+            let found = (host, port).to_socket_addrs().into_iter().flatten();
+            Ok(found.map(|address| address.ip().to_canonical()).collect())
+        });
+        tokio::time::timeout(RESOLVING, resolved).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     /// All that a tunnel needs to know, with what is worth a word.

@@ -6,6 +6,8 @@ use thiserror::Error;
 use vxgate_gate::SetupError;
 use vxgate_gate::api::{ApiError, ClientConfigError, VpgId};
 
+use crate::config::ConfigError;
+
 /// Why there is no set-up.
 #[derive(Debug, Error)]
 pub(super) enum GateError {
@@ -18,6 +20,9 @@ pub(super) enum GateError {
     /// The peers do not make a tunnel.
     #[error("{0}")]
     Setup(#[from] SetupError),
+    /// What the VPG has breaks a rule of the options. They were right without it, so that this is no error of the command line.
+    #[error("what the VPG has makes no tunnel: {option}: {0}", option = .0.option())]
+    Config(#[from] ConfigError),
     /// The Gate is closed, and nobody said to open it.
     #[error("the Gate of the VPG is closed: nothing would pass")]
     Closed,
@@ -47,6 +52,9 @@ impl GateError {
             GateError::Client(error) => error.hint(),
             GateError::Api(error) => error.hint(),
             GateError::Setup(error) => Some(error.hint(Some(vpg.as_str()))),
+            GateError::Config(error) => Some(error.hint().unwrap_or_else(|| {
+                format!("look at the VPG: `vxgate gate peers --vpg-id {vpg}`; options that are given win, as --{}", error.option())
+            })),
             GateError::Closed => {
                 Some(format!("open it: `vxgate gate open --vpg-id {vpg}`, or have this do it by --open-gate"))
             }
@@ -70,6 +78,7 @@ impl GateError {
             GateError::Api(_) => true,
             GateError::Client(_)
             | GateError::Setup(_)
+            | GateError::Config(_)
             | GateError::Closed
             | GateError::NoLocal
             | GateError::LocalNotHere { .. }

@@ -11,13 +11,15 @@ use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 use vxgate_core::{ControlError, Remote};
-use vxgate_gate::{Own, setup};
+use vxgate_gate::{Own, VpgPeer, setup};
 
-use super::answer::{Answer, news};
+use super::answer::{Answer, few, news};
 use super::api::Api;
 use super::error::GateError;
 use super::kept::KeptFile;
+use super::vpg::Request;
 use super::wall_clock;
+use crate::config::unusable_probed;
 use crate::control::protocol::Refusal;
 use crate::up::plan::leads_inside;
 use crate::up::serve::Tenant;
@@ -31,6 +33,7 @@ const KEPT_FOR: Duration = Duration::from_secs(3600);
 
 /// What follows the API while the tunnel runs.
 pub(crate) struct Follower {
+    pub(super) request: Request,
     pub(super) api: Api,
     pub(super) kept: KeptFile,
     /// How often to ask; zero for never.
@@ -114,7 +117,8 @@ impl Follower {
 
     /// Keeps the answer for a start without the API, unless that start could do nothing with it.
     pub(super) fn keep(&mut self) {
-        if setup::own(&self.said.peers, setup::Local::Given(self.own.outer)).is_err() {
+        let registered = setup::own(&self.said.peers, setup::Local::Given(self.own.outer)).is_ok();
+        if !registered || self.request.config(&self.said, Some(self.own)).is_err() {
             return;
         }
         let now = wall_clock();
@@ -137,6 +141,13 @@ impl Follower {
                 continue;
             }
             let known = has.contains_key(&peer.outer);
+            if let Some(why) = unusable(peer, &wanted, self.own) {
+                notices.push(format!(
+                    "cannot follow the VPG's peer {}: its inner address {} {why}",
+                    peer.outer, peer.inner
+                ));
+                continue;
+            }
             match add(tenant, peer.outer, peer.inner).await {
                 Ok(()) => {
                     has.insert(peer.outer, peer.inner);
@@ -176,12 +187,28 @@ impl Follower {
         let routes = tenant.netlink.routes().await.unwrap_or_default();
         let outside: Vec<_> = routes.into_iter().filter(|route| route.link != Some(link.index)).collect();
         let mut notices = Vec::new();
-        for &network in wanted.difference(&self.routes.clone()) {
-            let peers =
-                self.said.peers.iter().filter(|peer| !peer.owned_by_customer).map(|peer| peer.outer_ip);
-            if let Some(peer) = peers.into_iter().find(|peer| leads_inside(network, *peer, &outside)) {
+        let new: Vec<IpNet> = wanted.difference(&self.routes).copied().collect();
+        let of_api = if new.is_empty() { Vec::new() } else { self.api.addresses().await };
+        for network in new {
+            let peers = self.said.peers.iter().filter(|peer| !peer.owned_by_customer);
+            let mut peers = peers.map(|peer| peer.outer_ip.to_canonical());
+            if let Some(peer) = peers.find(|peer| leads_inside(network, *peer, &outside)) {
                 notices.push(format!(
                     "{network} is not routed into the tunnel: it holds peer {peer}, whose datagrams would go into the tunnel"
+                ));
+                continue;
+            }
+            if let Some(api) = of_api.iter().find(|api| leads_inside(network, **api, &outside)) {
+                notices.push(format!(
+                    "{network} is not routed into the tunnel: it holds {api}, by which the API is asked; \
+                     to route it all the same, give it as --route"
+                ));
+                continue;
+            }
+            // One with a higher metric would not refuse ours, and never be used again.
+            if outside.iter().any(|route| route.prefix == network) {
+                notices.push(format!(
+                    "{network} is not routed into the tunnel: this host has a route to it already, which stays"
                 ));
                 continue;
             }
@@ -213,24 +240,30 @@ impl Follower {
 
 /// Says what was not among what was said last.
 fn tell(told: &mut Vec<String>, notices: Vec<String>) {
+    let notices = few(notices);
     for notice in notices.iter().filter(|notice| !told.contains(notice)) {
         tracing::warn!("{notice}");
     }
     *told = notices;
 }
 
+/// What the start would refuse of a peer's inner address: a probe of it would reach nobody, or the wrong one.
+fn unusable(peer: &VpgPeer, all: &[VpgPeer], own: Own) -> Option<&'static str> {
+    if peer.inner == own.address.addr() {
+        return Some("is an address of this host's own device");
+    }
+    let mut before = all.iter().take_while(|other| other.outer != peer.outer);
+    if before.any(|other| other.inner == peer.inner) {
+        return Some("is given to two peers");
+    }
+    unusable_probed(peer.inner)
+}
+
 /// Adds a peer with its inner address; one that is there already gets the address.
 async fn add(tenant: &Tenant, outer: IpAddr, inner: IpAddr) -> Result<(), Refusal> {
     tenant.check_family(outer)?;
-    let refused = |why: &str| Err(Refusal::new(why));
-    match tenant.netlink.route_lookup(outer).await {
-        _ if outer.is_multicast() => return refused("it is a multicast group"),
-        Ok(route) if route.local => return refused("it is an address of this host"),
-        Ok(route) if route.link == Some(tenant.about.link) => {
-            return refused("its own datagrams would go into the tunnel");
-        }
-        // Where there is no way yet, there may be one later.
-        Ok(_) | Err(_) => {}
+    if let Some(why) = tenant.unusable_peer(outer).await {
+        return Err(Refusal::new(format!("it {why}")));
     }
     let added = tenant.ask(move |segment, now| match segment.peer_add(Remote::new(outer), now) {
         Ok(_) | Err(ControlError::Exists) => segment.peer_set_inner(outer, Some(inner)),

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use vxgate_codec::Vni;
 use vxgate_gate::setup::{self, Local};
-use vxgate_gate::{Own, SetupError, VpgPeer};
+use vxgate_gate::{GatePeer, Own, SetupError, VpgPeer};
 
 use super::answer::Answer;
 use super::error::GateError;
@@ -17,7 +18,7 @@ pub(super) struct Wanted<'a> {
     /// `--vni`.
     pub(super) vni: Option<Vni>,
     /// `--address`, the first.
-    pub(super) inner: Option<IpAddr>,
+    pub(super) address: Option<IpNet>,
     /// `--open-gate`.
     pub(super) open_gate: bool,
     /// The addresses of this host.
@@ -49,7 +50,7 @@ pub(super) fn intend(answer: &Answer, wanted: Wanted<'_>) -> Result<Intent, Gate
         (false, false) => return Err(GateError::Closed),
     };
     let local = wanted.local.map_or(Local::AnyOf(wanted.here), Local::Given);
-    let (own, register) = match setup::own(&answer.peers, local) {
+    let (own, register) = match own(&answer.peers, local, wanted.address) {
         Ok(own) => (Some(own), None),
         Err(SetupError::NotRegistered { .. }) => {
             let outer = wanted.local.or(wanted.towards_vpg).ok_or(GateError::NoLocal)?;
@@ -57,11 +58,21 @@ pub(super) fn intend(answer: &Answer, wanted: Wanted<'_>) -> Result<Intent, Gate
             if !wanted.here.contains(&outer) {
                 return Err(GateError::LocalNotHere { local: outer });
             }
-            (None, Some((outer, wanted.inner)))
+            (None, Some((outer, wanted.address.map(|address| address.addr()))))
         }
         Err(error) => return Err(error.into()),
     };
     Ok(Intent { peers, own, register, open })
+}
+
+/// This host's entry. A prefix that it does not say, or not so that it can be, is that of the address that is given.
+pub(super) fn own(peers: &[GatePeer], local: Local<'_>, address: Option<IpNet>) -> Result<Own, SetupError> {
+    match (setup::own(peers, local), address) {
+        (Err(SetupError::NoNetmask { outer } | SetupError::BeyondDevices { outer, .. }), Some(address)) => {
+            Ok(Own { outer, address })
+        }
+        (own, _) => own,
+    }
 }
 
 #[cfg(test)]
@@ -77,7 +88,7 @@ mod tests {
         Wanted {
             local: None,
             vni: None,
-            inner: None,
+            address: None,
             open_gate: false,
             here,
             towards_vpg: here.first().copied(),
@@ -96,11 +107,24 @@ mod tests {
         let here = [ip("172.21.0.7"), ip("172.21.0.8")];
         let intent = intend(&seed(), wanted(&here)).unwrap();
         assert_eq!((intent.register, intent.own), (Some((here[0], None)), None));
-        let given = Wanted { local: Some(here[1]), inner: Some(ip("10.225.0.1")), ..wanted(&here) };
+        let given =
+            Wanted { local: Some(here[1]), address: Some("10.225.0.1/9".parse().unwrap()), ..wanted(&here) };
         assert_eq!(intend(&seed(), given).unwrap().register, Some((here[1], Some(ip("10.225.0.1")))));
         let elsewhere = Wanted { local: Some(ip("172.21.0.9")), ..wanted(&here) };
         assert!(matches!(intend(&seed(), elsewhere), Err(GateError::LocalNotHere { .. })));
         assert!(matches!(intend(&seed(), wanted(&[])), Err(GateError::NoLocal)));
+    }
+
+    #[test]
+    fn an_address_that_is_given_says_the_prefix_that_no_entry_does() {
+        let mut answer = seed();
+        answer.peers.iter_mut().for_each(|peer| peer.netmask = None);
+        let here = [ip("172.21.0.100")];
+        let refused = intend(&answer, wanted(&here));
+        assert!(matches!(refused, Err(GateError::Setup(SetupError::NoNetmask { .. }))), "{refused:?}");
+        let address = "10.225.194.171/9".parse().unwrap();
+        let intent = intend(&answer, Wanted { address: Some(address), ..wanted(&here) }).unwrap();
+        assert_eq!((intent.own, intent.register), (Some(Own { outer: here[0], address }), None));
     }
 
     #[test]

@@ -3,20 +3,20 @@
 //! One file for each VPG, mode 0600, in a directory of its own; written beside it and moved into its place, so that it is
 //! whole or absent whatever happens. It holds no secret.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder};
+use std::io::{self, Read as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vxgate_codec::Vni;
 use vxgate_gate::api::VpgId;
 
 use super::answer::Answer;
+use crate::own_file;
 
 /// The environment variable that says where.
 pub(super) const VARIABLE: &str = "VXGATE_STATE_DIR";
@@ -75,9 +75,10 @@ impl KeptFile {
     /// The answer in it; `None` where there is none.
     ///
     /// # Errors
-    /// It cannot be read, or is not what [`KeptFile::save`] writes.
+    /// It cannot be read, is not what [`KeptFile::save`] writes, or others can have written it: it says where this host's
+    /// datagrams go.
     pub(super) fn load(&self, vpg: &VpgId, now: SystemTime) -> io::Result<Option<Kept>> {
-        let file = match File::open(&self.path) {
+        let file = match own_file::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -125,7 +126,7 @@ impl KeptFile {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         // Two tunnels of one VPG may write at once.
         let beside = self.path.with_extension(format!("{}.new", std::process::id()));
-        let written = write_whole(&beside, &serde_json::to_vec(&document)?)
+        let written = own_file::write(&beside, &serde_json::to_vec(&document)?)
             .and_then(|()| fs::rename(&beside, &self.path));
         if written.is_err() {
             // What could not be written in full is of no use; where there is none, nothing is left.
@@ -133,19 +134,6 @@ impl KeptFile {
         }
         written
     }
-}
-
-fn write_whole(path: &Path, octets: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        // The directory may be one where others can leave links.
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-        .open(path)?;
-    file.write_all(octets)?;
-    file.sync_all()
 }
 
 /// The peers in the API's own shape.
@@ -200,6 +188,9 @@ mod tests {
         let file = KeptFile::in_dir(&dir, &vpg);
         file.save(&vpg, &seed(), at(1000)).unwrap();
         let whole = fs::read_to_string(file.path()).unwrap();
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o602)).unwrap();
+        assert_eq!(file.load(&vpg, at(1000)).unwrap_err().to_string(), "others can write to it");
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
         for text in [
             String::new(),
             whole[..whole.len() / 2].to_owned(),

@@ -11,6 +11,7 @@ use vxgate_netlink::Netlink;
 use super::complete::{Said, complete};
 use crate::args::up::UpOptions;
 use crate::args::up::gate::PeersSource;
+use crate::config::UpConfig;
 use crate::failure::Failure;
 
 /// Longest list, in octets: a thousand entries take less than a fifth of it.
@@ -31,8 +32,19 @@ pub(crate) fn complete_from(
         Failure::failed(&what, error).with_hint(text.to_owned())
     })?;
     let here = addresses_here().map_err(|error| Failure::failed(&what, error))?;
-    from_list(&peers, options, &here)
-        .map_err(|error| Failure::failed(&what, &error).with_hint(error.hint(None)))
+    let completed = from_list(&peers, options, &here)
+        .map_err(|error| Failure::failed(&what, &error).with_hint(error.hint(None)))?;
+    // The options were right without the list, so that this is no error of the command line.
+    UpConfig::new(completed.0.clone()).map_err(|error| {
+        let why = format!("what the list has makes no tunnel: {}: {error}", error.option());
+        let hint = error.hint();
+        let option = error.option();
+        let hint = hint.unwrap_or_else(|| {
+            format!("see that the list is right; options that are given win, as --{option}")
+        });
+        Failure::failed(&what, why).with_hint(hint)
+    })?;
+    Ok(completed)
 }
 
 /// As [`complete_from`], with the list read and the host looked at.
@@ -48,11 +60,11 @@ fn from_list(
     };
     // What the options say needs no entry of the list.
     let own = match setup::own(peers, local) {
-        Err(SetupError::NotRegistered { .. } | SetupError::NoNetmask { .. })
-            if !options.address.is_empty() =>
-        {
-            None
-        }
+        Err(
+            SetupError::NotRegistered { .. }
+            | SetupError::NoNetmask { .. }
+            | SetupError::BeyondDevices { .. },
+        ) if !options.address.is_empty() => None,
         own => Some(own?),
     };
     Ok(complete(options, &Said { who: "the list", vni: None, peers: &of_vpg, own }))

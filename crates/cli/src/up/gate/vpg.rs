@@ -7,6 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::sync::oneshot;
 use vxgate_gate::api::{ClientConfig, Overrides, VpgId};
 use vxgate_gate::setup::{self, Local};
@@ -18,7 +19,7 @@ use super::api::Api;
 use super::complete::{Said, complete};
 use super::error::GateError;
 use super::follow::Follower;
-use super::intend::{Intent, Wanted, intend};
+use super::intend::{self, Intent, Wanted, intend};
 use super::kept::{Kept, KeptFile};
 use super::wall_clock;
 use crate::args::up::UpOptions;
@@ -75,7 +76,8 @@ impl Request {
     pub(crate) async fn prepare(self) -> Result<Prepared, Failure> {
         let found = self.find().await.map_err(|error| self.failure(&error))?;
         let Found { api, kept, answer, own, stale, notices } = found;
-        let (config, more) = self.config(&answer, own)?;
+        let config = self.config(&answer, Some(own)).map_err(|error| self.failure(&error))?;
+        let (config, more) = config;
         let config = UpConfig { notices: [config.notices, more, notices].concat(), ..config };
         let peers = self
             .options
@@ -83,6 +85,7 @@ impl Request {
             .is_empty()
             .then(|| config.peers.iter().filter_map(|peer| Some((peer.outer, peer.inner?))).collect());
         let mut follower = Follower {
+            request: self.clone(),
             api,
             kept,
             interval: self.interval,
@@ -144,19 +147,20 @@ impl Request {
         lines.extend(
             answer.routes(own.address).iter().map(|network| format!("would route {network} into the tunnel")),
         );
-        let (config, more) = self.config(&answer, own)?;
+        let (config, more) = self.config(&answer, Some(own)).map_err(|error| self.failure(&error))?;
         Ok((lines, Some(UpConfig { notices: [config.notices, more].concat(), ..config })))
     }
 
-    /// The tunnel that the answer makes of the options.
-    fn config(&self, answer: &Answer, own: Own) -> Result<(UpConfig, Vec<String>), Failure> {
-        let peers: Vec<VpgPeer> =
-            setup::vpg_side(&answer.peers).map_err(|error| self.failure(&GateError::Setup(error)))?;
-        let said = Said { who: "the VPG", vni: answer.vni, peers: &peers, own: Some(own) };
+    /// The tunnel that the answer makes of the options; without an address where this host is not registered yet.
+    pub(super) fn config(
+        &self,
+        answer: &Answer,
+        own: Option<Own>,
+    ) -> Result<(UpConfig, Vec<String>), GateError> {
+        let peers: Vec<VpgPeer> = setup::vpg_side(&answer.peers)?;
+        let said = Said { who: "the VPG", vni: answer.vni, peers: &peers, own };
         let (options, notices) = complete(self.options.clone(), &said);
-        let config = UpConfig::new(options);
-        let config = config.map_err(|error| Failure::config(&error, |option| format!("up: --{option}")))?;
-        Ok((config, notices))
+        Ok((UpConfig::new(options)?, notices))
     }
 
     async fn client_config(&self) -> Result<ClientConfig, GateError> {
@@ -176,7 +180,7 @@ impl Request {
         Wanted {
             local: self.options.local,
             vni: self.options.vni,
-            inner: self.options.address.first().map(|address| address.addr()),
+            address: self.options.address.first().copied(),
             open_gate: self.open_gate,
             here: &here.addresses,
             towards_vpg: here.towards_vpg,
@@ -204,11 +208,15 @@ impl Request {
             (Ok((answer, notices)), _) => {
                 let here = Here::look(&answer).await?;
                 let intent = intend(&answer, self.wanted(&here))?;
-                let (answer, own) = act(&api, intent, answer).await?;
+                // A tunnel that cannot be is no reason to change anything at the API.
+                self.config(&answer, intent.own)?;
+                let (answer, own) = act(&api, intent, answer, self.options.address.first().copied()).await?;
                 Ok(Found { api, kept, answer, own, stale: false, notices })
             }
             (Err(error), Some(earlier)) if error.leaves_the_last_answer() => {
-                let Some(own) = self.own_of(&earlier).await else { return Err(error) };
+                let own = self.own_of(&earlier).await;
+                let own = own.filter(|own| self.config(&earlier.answer, Some(*own)).is_ok());
+                let Some(own) = own else { return Err(error) };
                 tracing::warn!(
                     "{}; going on with the API's answer of {} ago, kept in {}",
                     crate::up::chain(&error),
@@ -229,7 +237,7 @@ impl Request {
         let here = Here::look(&kept.answer).await.ok()?;
         setup::vpg_side(&kept.answer.peers).ok()?;
         let local = self.options.local.map_or(Local::AnyOf(&here.addresses), Local::Given);
-        setup::own(&kept.answer.peers, local).ok()
+        intend::own(&kept.answer.peers, local, self.options.address.first().copied()).ok()
     }
 }
 
@@ -264,7 +272,12 @@ impl Here {
 }
 
 /// Registers and opens, as intended; the answer as it is then.
-async fn act(api: &Api, intent: Intent, mut answer: Answer) -> Result<(Answer, Own), GateError> {
+async fn act(
+    api: &Api,
+    intent: Intent,
+    mut answer: Answer,
+    address: Option<IpNet>,
+) -> Result<(Answer, Own), GateError> {
     let own = match (intent.own, intent.register) {
         (Some(own), _) => own,
         (None, None) => return Err(GateError::NoLocal),
@@ -272,7 +285,7 @@ async fn act(api: &Api, intent: Intent, mut answer: Answer) -> Result<(Answer, O
             let peer = api.call(move |client, vpg| client.register(vpg, outer, inner)).await?;
             tracing::info!("registered {outer} as a Gate peer, with the inner address {}", peer.inner_ip);
             answer.peers.push(peer);
-            setup::own(&answer.peers, Local::Given(outer))?
+            intend::own(&answer.peers, Local::Given(outer), address)?
         }
     };
     if let Some(vni) = intent.open {

@@ -10,6 +10,7 @@ use vxgate_gate::{Own, SetupError};
 
 use super::{Here, Request};
 use crate::args::up::UpOptions;
+use crate::config::UpConfig;
 use crate::up::gate::api::Api;
 use crate::up::gate::complete::{Said, complete};
 use crate::up::gate::error::GateError;
@@ -104,6 +105,7 @@ impl Request {
                     | SetupError::LocalIsVpgs { .. }
                     | SetupError::OwnTwice { .. }
                     | SetupError::SeveralOwn { .. }
+                    | SetupError::BeyondDevices { .. }
                     | SetupError::NoNetmask { .. }
                     | SetupError::NetmaskTooLong { .. } => Kind::List,
                 };
@@ -115,6 +117,10 @@ impl Request {
         let (mut options, differences) = complete(self.options.clone(), &said);
         if let (Some(own), true) = (own, options.route.is_empty()) {
             options.route = answer.routes(own.address).into_iter().collect();
+        }
+        if let Err(error) = UpConfig::new(options.clone()) {
+            trouble(Kind::List, &error.into());
+            options = self.options;
         }
         // That there is no entry is a trouble above.
         let differences = if own.is_some() { differences } else { Vec::new() };
