@@ -134,9 +134,17 @@ impl Field<'_> {
     }
 }
 
+/// Longest text of somebody else's that is shown, in characters.
+const MAX_SHOWN: usize = 300;
+
 /// The API's own error, `{code, message}`, which the command prints where the list would stand.
 fn refusal(object: &Map<String, Value>) -> Option<PeersError> {
-    let text = |name| object.get(name)?.as_str().map(str::to_owned);
+    // It is shown as it comes, and comes from wherever the list does.
+    let shown = |text: &str| {
+        let shown = text.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c });
+        shown.collect::<String>()
+    };
+    let text = |name| object.get(name)?.as_str().map(shown);
     Some(PeersError::Refused { code: text("code")?, message: text("message")? })
 }
 
@@ -287,6 +295,10 @@ mod tests {
             (
                 r#"{"code": "VPG0001", "message": "No such VPG"}"#.to_owned(),
                 "the API refused: No such VPG (VPG0001)",
+            ),
+            (
+                r#"{"code": "VPG0001", "message": "No\u001b[2J\nhint: such"}"#.to_owned(),
+                "the API refused: No [2J hint: such (VPG0001)",
             ),
             (r#"["100.64.158.4"]"#.to_owned(), "entry 1: found a string where"),
             (

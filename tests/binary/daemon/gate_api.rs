@@ -11,7 +11,8 @@ use rustix::process::Signal;
 use vxgate_fake_gate::{Call, FakeGate, Fault, Peer, VPG_ID};
 use vxgate_testbed::{Ping, eventually, isolated, now};
 
-use crate::ground::{Daemon, Ended, GATE, GATE_INNER, Ground, PATIENCE, Traces, YOU, missing};
+use crate::ground::{Daemon, Ended, GATE, GATE_INNER, Ground, PATIENCE, Traces, VXGATE, YOU, missing};
+use crate::refused::setpriv;
 
 const STATE_DIR: &str = "/run/vxgate-state";
 
@@ -342,6 +343,20 @@ fn whatever_is_wrong_with_the_api_is_said_with_what_to_do_and_no_tunnel_is_half_
         });
         let wrong = "what the VPG has makes no tunnel: peer: the inner address 224.0.0.1 is no address";
         api.refused(&format!("{once} --open-gate"), wrong, "vxgate gate peers --vpg-id");
+        // Nor is anything changed there by one that may make no device.
+        api.fake.with(|gate| gate.vpg_mut().peers = peers[..2].to_vec());
+        if let Some(setpriv) = setpriv() {
+            let mut command = api.ground.you.command(&setpriv);
+            command.args(["--bounding-set", "-all", "--inh-caps", "-all", VXGATE]);
+            command.args(up(&format!("{once} --open-gate")).split(' '));
+            for (name, value) in api.command("").get_envs() {
+                match value {
+                    Some(value) => command.env(name, value),
+                    None => command.env_remove(name),
+                };
+            }
+            api.refused_command(command, "no permission to", "");
+        }
         assert_eq!((api.fake.count(Call::Register), api.fake.count(Call::Open)), (0, 0));
     });
 }

@@ -5,6 +5,7 @@ use std::io;
 use thiserror::Error;
 use vxgate_gate::SetupError;
 use vxgate_gate::api::{ApiError, ClientConfigError, VpgId};
+use vxgate_sys::tap::TapError;
 
 use crate::config::ConfigError;
 
@@ -37,6 +38,9 @@ pub(super) enum GateError {
         /// The address.
         local: std::net::IpAddr,
     },
+    /// The tunnel's device cannot be made here.
+    #[error(transparent)]
+    Tap(#[from] TapError),
     /// The host cannot be looked at.
     #[error(transparent)]
     Netlink(#[from] vxgate_netlink::Error),
@@ -66,7 +70,7 @@ impl GateError {
                 "--local is this host's own address on the underlay; leave it out to have it found"
                     .to_owned(),
             ),
-            GateError::Netlink(_) | GateError::Thread(_) => None,
+            GateError::Tap(_) | GateError::Netlink(_) | GateError::Thread(_) => None,
         }
     }
 
@@ -82,6 +86,7 @@ impl GateError {
             | GateError::Closed
             | GateError::NoLocal
             | GateError::LocalNotHere { .. }
+            | GateError::Tap(_)
             | GateError::Netlink(_)
             | GateError::Thread(_) => false,
         }

@@ -13,6 +13,7 @@ use vxgate_gate::api::{ClientConfig, Overrides, VpgId};
 use vxgate_gate::setup::{self, Local};
 use vxgate_gate::{Own, VpgPeer};
 use vxgate_netlink::Netlink;
+use vxgate_sys::tap::{self, TapError};
 
 use super::answer::Answer;
 use super::api::Api;
@@ -210,6 +211,9 @@ impl Request {
                 let intent = intend(&answer, self.wanted(&here))?;
                 // A tunnel that cannot be is no reason to change anything at the API.
                 self.config(&answer, intent.own)?;
+                if intent.register.is_some() || intent.open.is_some() {
+                    can_make_device().await?;
+                }
                 let (answer, own) = act(&api, intent, answer, self.options.address.first().copied()).await?;
                 Ok(Found { api, kept, answer, own, stale: false, notices })
             }
@@ -268,6 +272,15 @@ impl Here {
             None => None,
         };
         Ok(Here { addresses, towards_vpg: route.and_then(|route| route.source) })
+    }
+}
+
+/// Refuses where the kernel would refuse the device.
+async fn can_make_device() -> Result<(), GateError> {
+    tap::check_device_file()?;
+    match Netlink::open()?.may_change().await? {
+        true => Ok(()),
+        false => Err(TapError::NoPermission { action: "make a device" }.into()),
     }
 }
 
