@@ -230,6 +230,32 @@ fn what_was_known_of_a_path_goes_with_its_peer() {
 }
 
 #[test]
+fn a_remote_that_comes_later_is_limited_by_what_is_known_of_its_path() {
+    let mut bench = Bench::with_peers(&[A]);
+    let (now, limits) = (bench.now, bench.segment.limits());
+    bench.segment.set_link_mtu(addr(A), Some(1400), now);
+    // The same peer again, before anybody looked; and another remote at its address, which control or learning brings.
+    bench.segment.peer_del(addr(A)).unwrap();
+    let again = bench.segment.peer_add(remote(A), now).unwrap();
+    bench.segment.set_link_mtu(addr(A), Some(1400), now);
+    assert_eq!((path_of(&bench, A), limits.towards(again)), (Some(1400), 1364));
+    let port = vxgate_core::Remote { port: Some(4790), ..remote(A) };
+    bench.add(STATION, port, vxgate_core::EntryState::Static).unwrap();
+    let towards: Vec<_> = bench.segment.peers().map(|peer| limits.towards(peer.id)).collect();
+    assert_eq!(towards, [1364, 1364]);
+
+    let mut bench = Bench::new(SegmentConfig::default());
+    let (now, limits) = (bench.now, bench.segment.limits());
+    bench.segment.peer_add(port, now).unwrap();
+    bench.segment.set_link_mtu(addr(A), Some(1400), now);
+    bench.receive(A, STATION).unwrap();
+    wait(&mut bench, Duration::from_secs(1));
+    bench.segment.handle_tick(bench.now);
+    let towards: Vec<_> = bench.segment.peers().map(|peer| limits.towards(peer.id)).collect();
+    assert_eq!(towards, [1364, 1364], "what is learned has the segment's own port");
+}
+
+#[test]
 fn the_limit_of_the_segment_size_reaches_every_half() {
     let mut bench = Bench::with_peers(&[A]);
     let (overlay, underlay) = bench.segment.worker_halves();

@@ -370,7 +370,10 @@ impl Segment {
             return Err(ControlError::InvalidRemote);
         }
         let limit = self.peers.limit();
-        self.peers.hold(remote, reference).map_err(|TooMany| ControlError::TooManyPeers { limit })
+        let peer = self.peers.hold(remote, reference);
+        let peer = peer.map_err(|TooMany| ControlError::TooManyPeers { limit })?;
+        self.limit_remotes(remote.addr.to_canonical());
+        Ok(peer)
     }
 }
 

@@ -164,7 +164,7 @@ impl Segment {
         }
     }
 
-    /// Follows what has changed around the paths: peers that went, inner addresses that came.
+    /// Follows what has changed around the paths: peers that went, inner addresses that came, remotes that were learned.
     pub(crate) fn tick_paths(&mut self, now: Timestamp) {
         if self.paths.ticked_s == now.seconds() {
             return;
@@ -173,6 +173,7 @@ impl Segment {
         for outer in self.path_addresses() {
             if self.peers.at(outer).any(|(_, known)| known.peer) {
                 self.refresh_asking(outer, now);
+                self.limit_remotes(outer);
             } else {
                 self.set_link(outer, None, now);
             }
@@ -234,16 +235,19 @@ impl Segment {
 
     /// Publishes what has become of a path.
     fn note_path(&mut self, outer: IpAddr, before: Option<u16>) {
+        self.limit_remotes(outer);
         let octets = self.paths.octets(outer);
-        if octets == before {
-            return;
+        if let Some(octets) = octets.filter(|octets| before != Some(*octets)) {
+            self.tell(Event::PathMtu { addr: outer, octets });
         }
+    }
+
+    /// Limits the remotes at this address to what is known of the path there: those, too, that have come or come again since it was.
+    pub(crate) fn limit_remotes(&self, outer: IpAddr) {
+        let octets = self.paths.octets(outer);
         let frame_octets = octets.map(|octets| u32::from(octets.saturating_sub(overhead(outer))));
         for (peer, _) in self.peers.at(outer) {
             self.limits.set_towards(peer, frame_octets);
-        }
-        if let Some(octets) = octets {
-            self.tell(Event::PathMtu { addr: outer, octets });
         }
     }
 }
