@@ -27,6 +27,10 @@ use super::UdpUnderlay;
 /// Sockets that are looked at after one wait; more come with the next.
 const SOCKETS: usize = 16;
 
+/// Reports that the thread hands on before it looks whether it shall end: whoever forges them as fast as they are read shall not keep
+/// it.
+const REPORTS_BEFORE_A_LOOK: usize = 64;
+
 /// What tells the thread to end from the sockets.
 const STOP: u64 = u64::MAX;
 
@@ -93,7 +97,8 @@ impl UdpErrors {
                 if self.look(None)? {
                     return Ok(());
                 }
-                while let Some(report) = self.read_pending()? {
+                for _ in 0..REPORTS_BEFORE_A_LOOK {
+                    let Some(report) = self.read_pending()? else { break };
                     hear(report);
                 }
             }
@@ -103,6 +108,8 @@ impl UdpErrors {
 
     /// Waits for a queue that holds something; true when the thread shall end.
     fn look(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        // Those that hold something still are named again.
+        self.pending.clear();
         let mut events = Events::with_capacity(SOCKETS);
         self.epoll.wait(&mut events, timeout)?;
         let tokens = events.iter().map(|event| event.token);
