@@ -308,8 +308,10 @@ fn part(range: &RangeInclusive<u16>, worker: usize, workers: usize) -> io::Resul
     Ok(range.start() + first as u16..=range.start() + last as u16)
 }
 
+/// Whether the DF bit is set. What the kernel believes of a path is not asked in either case: that is for the segment to know, and an
+/// ICMP error that somebody made up would else keep the kernel from sending, for ten minutes, the probes that disprove it.
 const fn dont_fragment(set: bool) -> DontFragment {
-    if set { DontFragment::Set } else { DontFragment::Unset }
+    if set { DontFragment::Probe } else { DontFragment::Unset }
 }
 
 /// Binds up to `most` ports, spread over the range, which is not empty; a taken port is passed over.

@@ -39,8 +39,7 @@ pub(super) const MTU_MIN: u32 = 68;
 /// The smallest MTU with which a device keeps its IPv6 addresses (RFC 8200 section 5).
 const MTU_MIN_V6: u32 = 1280;
 
-/// Links and routes are looked at again after this time though nobody has told of a change: the kernel may drop what it tells, and
-/// forgets what it has learned of a path without a word.
+/// Links and routes are looked at again after this time though nobody has told of a change: the kernel may drop what it tells.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The least time between two looks, so that a routing table in motion costs little.
@@ -67,10 +66,9 @@ pub(super) fn inner_mtu(config: &UpConfig, outer: u32) -> u32 {
 /// What link and route towards a peer carry, in octets of the outer IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Carried {
-    /// What they are set to.
+    /// What they are set to. What the kernel has learned of the path is no part of it: it believes every ICMP error whose addresses and
+    /// ports are right, and the segment is told of those that quote a datagram of its own.
     pub(crate) link: u16,
-    /// What the kernel has learned of the path from ICMP, and will forget.
-    learned: Option<u32>,
 }
 
 /// What link and route towards `peer` carry; `None` where nothing says by which link it is reached.
@@ -84,13 +82,11 @@ pub(crate) fn carried(
         Some(name) => links.iter().find(|link| link.name == name.as_str()),
         None => route.and_then(|route| links.iter().find(|link| Some(link.index) == route.link)),
     };
-    let route_mtu = route.and_then(|route| route.mtu);
-    let learned = route_mtu.filter(|_| route.is_some_and(|route| route.mtu_learned));
-    let set = if learned.is_some() { None } else { route_mtu };
+    let set = route.filter(|route| !route.mtu_learned).and_then(|route| route.mtu);
     let is_gate = config.mtu == Mtu::Auto && IpNet::V4(vxgate_gate::VPG_RANGE).contains(&peer);
     let ceiling = if is_gate { GATE_PATH } else { u32::from(u16::MAX) };
     let octets = link?.mtu.min(set.unwrap_or(u32::MAX)).min(ceiling);
-    Some(Carried { link: u16::try_from(octets).unwrap_or(u16::MAX), learned })
+    Some(Carried { link: u16::try_from(octets).unwrap_or(u16::MAX) })
 }
 
 /// The segment size to lower TCP connections to, where inner packets may have `mtu` octets.
@@ -147,11 +143,8 @@ async fn look(tenant: &Tenant, config: &UpConfig, given: &mut u32) -> Result<(),
     }
     let narrowest = tenant
         .ask(move |segment, now| {
-            for (peer, Carried { link, learned }) in found {
+            for (peer, Carried { link }) in found {
                 segment.set_link_mtu(peer, Some(link), now);
-                if let Some(octets) = learned {
-                    segment.handle_too_big(peer, octets, now);
-                }
             }
             let configured = segment.peers().filter(|peer| peer.configured);
             configured.filter_map(|peer| Some((peer.path_mtu?, peer.remote.addr))).min()

@@ -26,7 +26,7 @@ pub enum DontFragment {
     /// (`IP_PMTUDISC_DO`).
     Set,
     /// IPv4: the DF bit is clear, so routers may fragment; beyond the interface's MTU a send gives `EMSGSIZE`
-    /// (`IP_PMTUDISC_INTERFACE`). The default. IPv6 has no such bit, and is treated as `Set`.
+    /// (`IP_PMTUDISC_INTERFACE`). The default. IPv6 has no such bit, and is treated as `Probe`.
     #[default]
     Unset,
     /// IPv4: the DF bit is set, and of path MTU discovery only the interface's MTU is obeyed, for both families: what is longer than
@@ -223,10 +223,11 @@ fn set_flag(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, on: bool)
 
 pub(crate) fn set_dont_fragment(fd: BorrowedFd<'_>, v6: bool, dont_fragment: DontFragment) -> io::Result<()> {
     match (v6, dont_fragment) {
-        (true, DontFragment::Set | DontFragment::Unset) => {
+        (true, DontFragment::Set) => {
             set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO)
         }
-        (true, DontFragment::Probe) => {
+        // Of `IPV6_PMTUDISC_INTERFACE` the error queue hears no "packet too big" (`__udp6_lib_err` of net/ipv6/udp.c).
+        (true, DontFragment::Probe | DontFragment::Unset) => {
             set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)
         }
         (false, DontFragment::Probe) => {
