@@ -184,6 +184,10 @@ impl Segment {
         let can_probe = !self.config.own_mac.is_zero();
         let (mut changes, mut probes) = (Vec::new(), Vec::new());
         for (outer, session) in &mut self.health.sessions {
+            // Of many peers few are due at once, and when one was heard is a search.
+            if !session.is_due(now) {
+                continue;
+            }
             let heard = self.peers.last_heard(*outer);
             let Due { probe, change } = session.handle_due(now, heard, &config, can_probe);
             changes.extend(change.map(|change| (*outer, change)));

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! The shell gives each datagram to [`Segment::handle_underlay`] with the time, calls [`Segment::handle_tick`] at least once a
-//! second and runs control in between, all in one thread; after any of these it asks [`Segment::poll_flood`] and
-//! [`Segment::poll_event`]. Each remote is counted by what refers to it, and known as long as anything does.
+//! second and [`Segment::handle_due`] at [`Segment::deadline`], and runs control in between, all in one thread; after any of these it
+//! asks [`Segment::poll_flood`], [`Segment::poll_event`] and [`Segment::poll_transmit`]. Each remote is counted by what refers to it, and known as long as anything does.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

@@ -40,24 +40,23 @@ pub(crate) struct OutboxSender {
 }
 
 impl OutboxSender {
-    /// Hands over what the segment has to say, as far as there is room; the rest stays in the segment for the next call.
-    pub(crate) fn hand_over(&self, segment: &mut Segment) {
+    /// Hands over what the segment has to say, as far as there is room, and says whether that may be all; the rest stays in the segment
+    /// for the next call. The way out makes room meanwhile, and so a later look at the line would not tell.
+    pub(crate) fn hand_over(&self, segment: &mut Segment) -> bool {
         let mut told = false;
-        while !self.frames.is_full()
-            && let Some(transmit) = segment.poll_transmit()
-        {
+        let is_all = loop {
+            if self.frames.is_full() {
+                break false;
+            }
+            let Some(transmit) = segment.poll_transmit() else { break true };
             // There is room, and who has gone away ends the forwarder.
             let _ = self.frames.try_send(transmit);
             told = true;
-        }
+        };
         if told {
             let _ = self.queued.signal();
         }
-    }
-
-    /// No further frame finds room for now.
-    pub(crate) fn is_full(&self) -> bool {
-        self.frames.is_full()
+        is_all
     }
 }
 

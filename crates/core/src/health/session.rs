@@ -198,6 +198,10 @@ impl Session {
         self.next
     }
 
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        self.next.is_some_and(|next| next <= now)
+    }
+
     /// Whether it is sent to in its own right.
     pub(crate) fn serves(&self) -> bool {
         self.state.serves()
@@ -232,7 +236,7 @@ impl Session {
         config: &HealthConfig,
         can_probe: bool,
     ) -> Due {
-        if self.next.is_none_or(|next| next > now) {
+        if !self.is_due(now) {
             return Due::default();
         }
         let unanswered = self.waiting.take();

@@ -93,7 +93,8 @@ impl<R: UnderlayRx, T: PortTx> Inward for OwnerInward<R, T> {
             // A bounded number of each, so that neither stops the frames.
             for command in lines.commands.try_iter().take(COMMANDS_BEFORE_A_LOOK) {
                 let reply = command(ingress.segment_mut(), now);
-                publish(ingress.segment_mut(), shared, lines);
+                // Whether all found room, the last one tells.
+                let _ = publish(ingress.segment_mut(), shared, lines);
                 reply();
             }
             let sightings = lines.sightings.iter().flat_map(Receiver::try_iter);
@@ -114,8 +115,7 @@ impl<R: UnderlayRx, T: PortTx> Inward for OwnerInward<R, T> {
         {
             segment.handle_due(now);
         }
-        publish(segment, shared, lines);
-        *crowded = lines.outbox.is_full();
+        *crowded = !publish(segment, shared, lines);
         Ok(turn)
     }
 
@@ -205,8 +205,9 @@ impl<R: UnderlayRx, T: PortTx> Inward for ReporterInward<R, T> {
     }
 }
 
-/// Hands what has changed to the other threads, and events to the forwarder's owner.
-fn publish(segment: &mut Segment, shared: &Shared, lines: &Lines) {
+/// Hands what has changed to the other threads, and events to the forwarder's owner; says whether all frames of our own may have found
+/// room.
+fn publish(segment: &mut Segment, shared: &Shared, lines: &Lines) -> bool {
     if let Some(flood) = segment.poll_flood() {
         shared.flood.store(Some(flood));
     }
@@ -215,7 +216,7 @@ fn publish(segment: &mut Segment, shared: &Shared, lines: &Lines) {
     {
         shared.view.store(Some(view));
     }
-    lines.outbox.hand_over(segment);
+    let is_all = lines.outbox.hand_over(segment);
     let mut news = false;
     // What finds no room stays in the segment, which counts what it must lose.
     while !lines.events.is_full()
@@ -228,4 +229,5 @@ fn publish(segment: &mut Segment, shared: &Shared, lines: &Lines) {
     if news {
         shared.tell();
     }
+    is_all
 }

@@ -85,6 +85,19 @@ impl QueuedError {
     }
 }
 
+/// Whether a call can fail by this because of an ICMP error to an earlier datagram (`icmp_err_convert` of net/ipv4/icmp.c,
+/// `icmpv6_err_convert` of net/ipv6/icmp.c).
+pub(super) fn is_icmp(error: &io::Error) -> bool {
+    let others = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EMSGSIZE, libc::EOPNOTSUPP, libc::EACCES];
+    is_icmp_alone(error) || error.raw_os_error().is_some_and(|errno| others.contains(&errno))
+}
+
+/// Whether a send can fail by this for no other reason: what no socket without a connection is refused by itself.
+pub(super) fn is_icmp_alone(error: &io::Error) -> bool {
+    let alone = [libc::ECONNREFUSED, libc::ENOPROTOOPT, libc::EPROTO, libc::EHOSTDOWN, libc::ENONET];
+    error.raw_os_error().is_some_and(|errno| alone.contains(&errno))
+}
+
 /// Takes the oldest entry; what the kernel queues there without an error is passed over.
 pub(super) fn read(fd: BorrowedFd<'_>) -> io::Result<Option<QueuedError>> {
     let mut name = SocketName::new();

@@ -234,7 +234,8 @@ pub(crate) fn set_dont_fragment(fd: BorrowedFd<'_>, v6: bool, dont_fragment: Don
         (true, DontFragment::Set) => {
             set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO)
         }
-        (true, DontFragment::Unset | DontFragment::Probe) => {
+        // Of `IPV6_PMTUDISC_INTERFACE` the error queue hears no "packet too big" (`__udp6_lib_err` of net/ipv6/udp.c).
+        (true, DontFragment::Probe | DontFragment::Unset) => {
             set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)
         }
         (false, DontFragment::Probe) => {

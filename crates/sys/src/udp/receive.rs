@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use super::{BATCH_MAX, UdpSocket};
+use super::{BATCH_MAX, UdpSocket, error_queue};
 use crate::call;
 use crate::control::{ControlBuffer, Message, space};
 use crate::socket_name::{NAME_OCTETS, SocketName};
@@ -210,6 +210,8 @@ pub fn recv_batch(socket: &UdpSocket, batch: &mut RecvBatch) -> io::Result<usize
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
             Err(_) if socket.errors && pending_errors < PENDING_ERRORS_MAX => pending_errors += 1,
+            // They come as fast as they are passed over.
+            Err(error) if socket.errors && error_queue::is_icmp(&error) => return Ok(0),
             Err(error) => return Err(error),
         }
     }

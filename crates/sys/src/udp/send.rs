@@ -8,10 +8,13 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 
 use super::receive::empty_header;
-use super::{BATCH_MAX, UdpSocket};
+use super::{BATCH_MAX, UdpSocket, error_queue};
 use crate::call;
 use crate::control::{ControlBuffer, space};
 use crate::socket_name::SocketName;
+
+/// How often a message is sent again that failed with what only an earlier one can have caused: so many in a row come of no flood.
+const PENDING_ERRORS_MAX: u32 = 64;
 
 /// TOS, TTL, packet information (the IPv6 one is the longer), segment size.
 const CONTROL_OCTETS: usize = space(4) + space(4) + space(20) + space(2);
@@ -153,19 +156,25 @@ impl SendBatch {
             header.msg_iov = vector;
         }
         let mut sent = 0;
-        let mut tried_again = false;
+        let mut tried_again = 0;
         while sent < queued {
             match send_once(socket, &mut self.headers[sent..queued]) {
                 Ok(more) => {
                     sent += more;
-                    tried_again = false;
+                    tried_again = 0;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return SendOutcome { sent, error: Some(error) };
                 }
                 // A pending error belongs to an earlier datagram and is gone once reported: only a second one
-                // is this message's own.
-                Err(_) if socket.errors && !tried_again => tried_again = true,
+                // is this message's own, unless it is one that no message has of its own.
+                Err(error)
+                    if socket.errors
+                        && (tried_again == 0
+                            || tried_again < PENDING_ERRORS_MAX && error_queue::is_icmp_alone(&error)) =>
+                {
+                    tried_again += 1;
+                }
                 Err(error) => return SendOutcome { sent, error: Some(error) },
             }
         }

@@ -3,11 +3,14 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use rustix::thread::CapabilitySet;
 
 use super::*;
+use crate::icmp::IcmpSocket;
 use crate::interface;
 use crate::packet::{PacketOptions, PacketSocket};
 use crate::poll;
@@ -510,6 +513,46 @@ fn a_closed_port_is_reported_in_the_error_queue_and_not_by_the_next_calls() {
             assert_eq!(sender.error_queue_read().unwrap(), None);
             assert!(sender.take_error().unwrap().is_none());
         }
+    });
+}
+
+#[test]
+fn a_flood_of_icmp_errors_ends_no_receiving_and_costs_no_datagram() {
+    isolated(|| {
+        let socket = bind(&UdpOptions { errors: true, ..options(V4) }).unwrap();
+        let (receiver, gone) = (bound(V4), bound(V4).local_addr().unwrap());
+        // Port unreachable, which quotes an IPv4 and a UDP header (RFC 792).
+        let mut message = vec![3, 3, 0, 0, 0, 0, 0, 0, 0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0];
+        message.extend([127, 0, 0, 1, 127, 0, 0, 1]);
+        message.extend(socket.local_addr().unwrap().port().to_be_bytes());
+        message.extend(gone.port().to_be_bytes());
+        message.extend([0, 8, 0, 0]);
+        let sum: u32 = message.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        let ended = AtomicBool::new(false);
+        let icmp = IcmpSocket::open(false).unwrap();
+        thread::scope(|scope| {
+            let flood = scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    let _ = icmp.send(&message, Ipv4Addr::LOCALHOST.into());
+                }
+            });
+            assert!(poll::readable(socket.as_fd(), LONG).unwrap());
+            let (mut batch, mut scratch) = (RecvBatch::new(1, 0, 100), SendBatch::new(1));
+            let mut outcome = Ok(());
+            let to = receiver.local_addr().unwrap();
+            for _ in 0..300_000 {
+                let sent = send_batch(&socket, &mut scratch, [Message::new(to, b"hello")]);
+                outcome = outcome.and(sent.error.map_or(Ok(()), Err));
+            }
+            for _ in 0..300_000 {
+                outcome = outcome.and(recv_batch(&socket, &mut batch).map(drop));
+            }
+            ended.store(true, Ordering::Relaxed);
+            flood.join().unwrap();
+            outcome.unwrap();
+        });
     });
 }
 
