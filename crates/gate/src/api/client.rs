@@ -170,14 +170,18 @@ impl Client {
     }
 
     /// Opens the gate under this VNI, 10 where none is said. A gate that is open already, under this VNI where one is said,
-    /// stays as it is.
+    /// stays as it is, and so does the privacy separator, which keeps devices from reaching each other.
     ///
     /// # Errors
     ///
     /// Why there is no answer, or what is wrong with it.
     pub fn open(&self, vpg: &VpgId, vni: Option<Vni>) -> Result<Vpg, ApiError> {
         let does = "open the gate";
-        let body = vni.map_or_else(|| json!({}), |vni| json!({ "vxlanId": vni.get() }));
+        let mut body = vni.map_or_else(|| json!({}), |vni| json!({ "vxlanId": vni.get() }));
+        // Left out, it is taken as false, and devices that were kept apart reach each other.
+        if self.vpg(vpg)?.privacy_separator == Some(true) {
+            body["privacySeparatorEnabled"] = true.into();
+        }
         let call = Call::post(does, path(vpg, "/gate/open"), Some(body));
         let answer = self.call(&call, &mut self.tries()).and_then(|body| self.read_vpg(does, &body));
         let asked = |vpg: &Vpg| vpg.gate_opened && vni.is_none_or(|vni| vpg.gate_vni == Some(vni));

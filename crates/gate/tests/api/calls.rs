@@ -167,14 +167,22 @@ fn a_host_that_was_never_registered_cannot_be_unregistered() {
 }
 
 #[test]
+fn opening_a_gate_leaves_devices_apart_that_were_kept_apart() {
+    let (_fake, client) = pair();
+    assert_eq!(client.vpg(&vpg()).unwrap().privacy_separator, Some(true));
+    assert_eq!(client.open(&vpg(), None).unwrap().privacy_separator, Some(true));
+}
+
+#[test]
 fn a_gate_that_stays_closed_or_opens_under_another_vni_is_an_error() {
     let (fake, client) = pair();
     fake.fault(Call::Open, 1, Fault::changed(|vpg| vpg["gateOpened"] = false.into()));
-    fake.fault(Call::Vpg, 1, Fault::changed(|vpg| vpg["gateOpened"] = false.into()));
+    // Before, and to see what became of it.
+    fake.fault(Call::Vpg, 2, Fault::changed(|vpg| vpg["gateOpened"] = false.into()));
     let error = client.open(&vpg(), None).unwrap_err().to_string();
     assert!(error.ends_with("the gate is still closed"), "{error}");
     fake.fault(Call::Open, 1, Fault::changed(|vpg| vpg["gateVxlanId"] = 12.into()));
-    fake.fault(Call::Vpg, 1, Fault::changed(|vpg| vpg["gateVxlanId"] = 12.into()));
+    fake.fault(Call::Vpg, 2, Fault::changed(|vpg| vpg["gateVxlanId"] = 12.into()));
     let error = client.open(&vpg(), Vni::new(11)).unwrap_err().to_string();
     assert!(error.ends_with("the gate is open under VNI 12"), "{error}");
 }
