@@ -82,7 +82,7 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
                 let unfinished = frame.work.unfinished_field();
                 tcp::clamp_mss(frame.octets_mut(), limit, unfinished);
             }
-            let (octets, frames, longest) = (frame.octets(), frame.frames() as u64, frame.longest());
+            let (octets, frames) = (frame.octets(), frame.frames() as u64);
             let single;
             let mut targets = match self.half.handle_superframe(octets, frames) {
                 OverlayVerdict::Unicast(peer, to) => {
@@ -101,8 +101,9 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
                 // The core has counted it.
                 OverlayVerdict::Drop(_) => continue,
             };
-            if longest > everywhere {
-                let of = (longest, frames);
+            // A superframe is longer than the frames that it becomes.
+            if octets.len() > everywhere && frame.longest() > everywhere {
+                let of = (frame.longest(), frames);
                 let room = fit(targets, of, &self.limits, &mut self.fitting, &mut self.tally);
                 if self.fitting.is_empty() {
                     self.host.tell_too_big(octets, room, &self.tally.0);
