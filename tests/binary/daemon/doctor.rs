@@ -14,7 +14,7 @@ use serde_json::Value;
 use vxgate_netlink::nft::{Action, Chain, Hook, Match, Nftables, Rule, Table};
 use vxgate_testbed::{Host, KernelVxlan, Ping, eventually, isolated, link, now};
 
-use crate::ground::{Ended, GATE, Ground, PATIENCE, Traces, UP, YOU, missing};
+use crate::ground::{Ended, GATE, GATE_INNER, Ground, PATIENCE, Traces, UP, YOU, missing};
 
 /// The Gate's tunnel in words of `doctor`.
 const DOCTOR: &str = "doctor --address 10.225.194.171/9 --peer 100.64.158.4";
@@ -434,6 +434,13 @@ fn silence_of_all_peers_fails_and_of_one_is_a_warning() {
         let report = Report::of(&ground, "doctor");
         report.says("arrivals", "note", "nothing yet from 100.64.158.9", "");
         until(&ground, |show| show["uptime_s"].as_u64().unwrap(), 3);
+        let report = Report::of(&ground, "doctor");
+        report.says("arrivals", "note", "and nothing was asked", "ping an inner address");
+        assert!(report.has("fail").next().is_none(), "an idle tunnel is no broken one: {}", report.text);
+        let ping =
+            Ping { count: 1, timeout: Duration::from_millis(100), ..Ping::new(GATE_INNER.parse().unwrap()) };
+        // Nobody answers ARP, of which the system may tell by an error.
+        let _ = ground.you.run(|| ping.run());
         let report = Report::of(&ground, "doctor");
         let rule = format!("allow UDP 4789 from 100.64.158.9 to {YOU}");
         report.says_only("arrivals", "fail", "nothing has come from 100.64.158.9", &rule);
