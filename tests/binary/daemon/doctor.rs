@@ -109,8 +109,11 @@ fn a_healthy_host_is_found_well_before_and_while_the_tunnel_runs() {
         before.says("path-mtu", "ok", "packets of 1500 octets get to 100.64.158.4", "");
         before.says("next-hop", "ok", "172.21.0.1 answers on eth0", "");
         // Both peers and IPv6, too.
-        Report::of(&ground, &format!("{DOCTOR} --peer 100.64.158.132 --underlay eth0 --local {YOU}"))
-            .is_well();
+        let both = "--peer 100.64.158.4=10.192.158.4 --peer 100.64.158.132=10.192.158.132";
+        let both = format!("doctor --address 10.225.194.171/9 {both} --underlay eth0 --local {YOU}");
+        Report::of(&ground, &both).is_well();
+        let blind = Report::of(&ground, &format!("{DOCTOR} --peer 100.64.158.132"));
+        blind.says_only("options", "warn", "the death of such a peer is not noticed", "");
         let gate6 = KernelVxlan { name: "vxlan6".to_owned(), ..KernelVxlan::new("2001:db8:21::1") };
         gate6.peer("2001:db8:21::100").create(&ground.gate).unwrap();
         let v6 = Report::of(&ground, "doctor --peer 2001:db8:21::1 --address fd00:10::100/64");
