@@ -327,8 +327,16 @@ fn wrong(error: &clap::Error, verb: &str) -> Failure {
             (scope(format!("{argument:?}")), why)
         }
         (ErrorKind::ArgumentConflict, Some(argument), _) => {
-            let option = argument.split(' ').next().unwrap_or(&argument).to_owned();
-            (scope(option), "may be given once".to_owned())
+            let option = |text: &str| text.split(' ').next().unwrap_or(text).to_owned();
+            let prior = text(ContextKind::PriorArg).unwrap_or_default();
+            let others: Vec<_> = prior.split(", ").filter(|other| !other.is_empty()).map(option).collect();
+            let option = option(&argument);
+            let why = if others.iter().all(|other| *other == option) {
+                "may be given once".to_owned()
+            } else {
+                format!("does not go together with {}", others.join(" and "))
+            };
+            (scope(option), why)
         }
         (ErrorKind::InvalidSubcommand, ..) => {
             let word = text(ContextKind::InvalidSubcommand).unwrap_or_default();

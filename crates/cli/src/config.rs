@@ -201,7 +201,25 @@ impl UpConfig {
                 config.dev
             ));
         }
+        notices.extend(config.unwatched());
         Ok(UpConfig { notices, ..config })
+    }
+
+    /// Tells of peers that health cannot watch, where there is another one to go on with.
+    fn unwatched(&self) -> Option<String> {
+        let hosts: Vec<_> = self.peers.iter().filter(|peer| !peer.outer.is_multicast()).collect();
+        let blind: Vec<_> = hosts.iter().filter(|peer| peer.inner.is_none()).map(|peer| peer.outer).collect();
+        if self.health.is_none() || hosts.len() < 2 {
+            return None;
+        }
+        let first = blind.first()?;
+        let names: Vec<_> = blind.iter().take(NAMED).map(ToString::to_string).collect();
+        let more = if blind.len() > NAMED { " and others" } else { "" };
+        Some(format!(
+            "no inner address is known of {}{more}: the death of such a peer is not noticed; `vxgate up` takes it as \
+             --peer {first}=INNER, where INNER is innerIpAddress of list-gate-peers",
+            names.join(" ")
+        ))
     }
 
     fn check_underlay(&self) -> Result<(), ConfigError> {
@@ -380,6 +398,9 @@ fn routes(
     }
     Ok(kept)
 }
+
+/// Most peers that one notice names.
+const NAMED: usize = 4;
 
 /// Most networks of `--forward`: each takes up to three rules of some 450 octets of a request of 200 KiB.
 pub(crate) const MAX_FORWARDED: usize = 64;

@@ -92,7 +92,7 @@ fn look(layers: &Layers) -> Result<Vec<Finding>, Failure> {
     findings.extend(checks::ipv6::check(&subject));
     findings.extend(checks::rp_filter::check(&subject, &host, arrival, &ways));
     findings.extend(checks::firewall::check(&subject, later.as_ref(), &window));
-    findings.extend(checks::arrivals::check(&subject, later.as_ref()));
+    findings.extend(checks::arrivals::check(&subject, &host, &neighbours, later.as_ref()));
     findings.extend(checks::vni::check(&subject, later.as_ref(), &window));
     findings.extend(checks::strangers::check(&subject, later.as_ref(), &window));
     findings.extend(checks::duplicate::check(&subject, &host, &window));

@@ -14,7 +14,7 @@ use serde_json::Value;
 use vxgate_netlink::nft::{Action, Chain, Hook, Match, Nftables, Rule, Table};
 use vxgate_testbed::{Host, KernelVxlan, Ping, eventually, isolated, link, now};
 
-use crate::ground::{Ended, GATE, Ground, PATIENCE, Traces, UP, YOU, missing};
+use crate::ground::{Ended, GATE, GATE_INNER, Ground, PATIENCE, Traces, UP, YOU, missing};
 
 /// The Gate's tunnel in words of `doctor`.
 const DOCTOR: &str = "doctor --address 10.225.194.171/9 --peer 100.64.158.4";
@@ -109,8 +109,11 @@ fn a_healthy_host_is_found_well_before_and_while_the_tunnel_runs() {
         before.says("path-mtu", "ok", "packets of 1500 octets get to 100.64.158.4", "");
         before.says("next-hop", "ok", "172.21.0.1 answers on eth0", "");
         // Both peers and IPv6, too.
-        Report::of(&ground, &format!("{DOCTOR} --peer 100.64.158.132 --underlay eth0 --local {YOU}"))
-            .is_well();
+        let both = "--peer 100.64.158.4=10.192.158.4 --peer 100.64.158.132=10.192.158.132";
+        let both = format!("doctor --address 10.225.194.171/9 {both} --underlay eth0 --local {YOU}");
+        Report::of(&ground, &both).is_well();
+        let blind = Report::of(&ground, &format!("{DOCTOR} --peer 100.64.158.132"));
+        blind.says_only("options", "warn", "the death of such a peer is not noticed", "");
         let gate6 = KernelVxlan { name: "vxlan6".to_owned(), ..KernelVxlan::new("2001:db8:21::1") };
         gate6.peer("2001:db8:21::100").create(&ground.gate).unwrap();
         let v6 = Report::of(&ground, "doctor --peer 2001:db8:21::1 --address fd00:10::100/64");
@@ -434,6 +437,13 @@ fn silence_of_all_peers_fails_and_of_one_is_a_warning() {
         let report = Report::of(&ground, "doctor");
         report.says("arrivals", "note", "nothing yet from 100.64.158.9", "");
         until(&ground, |show| show["uptime_s"].as_u64().unwrap(), 3);
+        let report = Report::of(&ground, "doctor");
+        report.says("arrivals", "note", "and nothing was asked", "ping an inner address");
+        assert!(report.has("fail").next().is_none(), "an idle tunnel is no broken one: {}", report.text);
+        let ping =
+            Ping { count: 1, timeout: Duration::from_millis(100), ..Ping::new(GATE_INNER.parse().unwrap()) };
+        // Nobody answers ARP, of which the system may tell by an error.
+        let _ = ground.you.run(|| ping.run());
         let report = Report::of(&ground, "doctor");
         let rule = format!("allow UDP 4789 from 100.64.158.9 to {YOU}");
         report.says_only("arrivals", "fail", "nothing has come from 100.64.158.9", &rule);

@@ -120,7 +120,8 @@ fn what_the_gate_says_otherwise_than_the_tunnel_that_runs_is_found() {
         well.says("gate", "ok", "is open, VNI 10", "");
 
         change(&api, |vpg| vpg.gate_opened = false);
-        look().says("gate", "fail", "the Gate of the VPG is closed", "vxgate gate open");
+        let by_up = format!("`vxgate up --vpg-id {VPG_ID} --open-gate`");
+        look().says("gate", "fail", "the Gate of the VPG is closed", &by_up);
         change(&api, |vpg| (vpg.gate_opened, vpg.vni) = (true, Some(11)));
         look().says("gate", "fail", "the Gate's VNI is 11, and the tunnel's 10", "vxgate down vxlan0");
         change(&api, |vpg| {

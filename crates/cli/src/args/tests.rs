@@ -168,6 +168,8 @@ fn each_wrong_argument_is_named_with_what_is_allowed() {
         ),
         ("vxgate up --vni=", "vxgate: up: --vni \"\": a VNI is a whole number"),
         ("vxgate up --vni 1 --vni 2", "vxgate: up: --vni: may be given once"),
+        ("vxgate lab --keep --failover 2", "vxgate: lab: --keep: does not go together with --failover"),
+        ("vxgate lab --failover 2 --keep", "vxgate: lab: --failover: does not go together with --keep"),
         ("vxgate up --vnis 1", "vxgate: up: \"--vnis\": no such argument; a similar one is --vni"),
         ("vxgate up --peer host", "vxgate: up: --peer \"host\": an IPv4 or IPv6 address"),
         ("vxgate up extra", "vxgate: up: \"extra\": no such argument"),

@@ -41,6 +41,27 @@ fn health_is_on_with_the_cores_defaults_unless_it_is_off() {
 }
 
 #[test]
+fn peers_whose_death_is_not_noticed_are_told_of_once_where_another_could_take_over() {
+    let notices = |line: &str| config(line).unwrap().notices;
+    let two = "--peer 100.64.158.4 --peer 100.64.158.132";
+    let [notice] = &notices(two)[..] else { panic!("one notice") };
+    assert!(notice.contains("100.64.158.4 100.64.158.132: the death of such a peer"), "{notice}");
+    assert!(notice.contains("--peer 100.64.158.4=INNER"), "{notice}");
+    let [notice] = &notices("--peer 100.64.158.4=10.192.158.4 --peer 100.64.158.132")[..] else {
+        panic!("one notice")
+    };
+    assert!(notice.contains("known of 100.64.158.132: "), "{notice}");
+    for quiet in [
+        "--peer 100.64.158.4",
+        "--peer 100.64.158.4=10.192.158.4 --peer 100.64.158.132=10.192.158.132",
+        "--peer 100.64.158.4 --peer 239.1.1.1 --underlay eth0 --accept-from 100.64.0.0/10",
+        &format!("{two} --health off"),
+    ] {
+        assert_eq!(notices(quiet), Vec::<String>::new(), "{quiet}");
+    }
+}
+
+#[test]
 fn the_source_port_follows_the_port() {
     assert_eq!(config("--port 8472").unwrap().source_port, SourcePort::Fixed(8472));
     assert_eq!(config("--port 8472 --source-port 4789").unwrap().source_port, SourcePort::Fixed(4789));

@@ -62,6 +62,10 @@ fn tunnel_block(out: &mut dyn Write, style: Style, tunnel: &TunnelStatus) -> io:
     line(out, "reports", names(reports.map(|(what, count)| format!("{count} {what}"))))?;
     match &tunnel.health {
         None => line(out, "health", NONE)?,
+        Some(health) if health.probes == 0 && tunnel.peers.iter().all(|peer| peer.inner.is_none()) => {
+            let why = "no peer is probed, as no peer's inner address is known (--peer IP=INNER)";
+            line(out, "health", why)?;
+        }
         Some(health) => {
             let Health { interval_ms, retry_ms, misses, hold_down_ms, probes, answers, refused } = health;
             line(

@@ -133,6 +133,19 @@ use super::fdb::FdbPrinter;
 const PLAIN: Format = Format::Text(Style::PLAIN);
 
 #[test]
+fn health_that_has_nothing_to_probe_says_so_and_no_pace() {
+    let mut blind = tunnel();
+    blind.peers.iter_mut().for_each(|peer| peer.inner = None);
+    if let Some(health) = &mut blind.health {
+        health.probes = 0;
+    }
+    let shown = text(|out| show::write(out, PLAIN, &[blind]));
+    let why =
+        "  health:      no peer is probed, as no peer's inner address is known (--peer IP=INNER)\n  drops:";
+    assert!(shown.contains(why), "{shown}");
+}
+
+#[test]
 fn show_is_a_block_for_the_tunnel_and_one_for_each_peer() {
     let expected = "\
 tunnel: vxlan0

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use vxgate_codec::Vni;
 use vxgate_gate::{Own, VpgPeer};
 
@@ -50,18 +51,32 @@ pub(super) fn complete(options: UpOptions, said: &Said<'_>) -> (UpOptions, Vec<S
         let listed: Vec<String> = said.peers.iter().map(|peer| peer.outer.to_string()).collect();
         notices.push(format!("--peer is given, and wins: {who} has {}", listed.join(" ")));
     }
+    let address = if options.address.is_empty() {
+        said.own.iter().map(|own| own.address).collect()
+    } else {
+        options.address
+    };
     let completed = UpOptions {
         vni: options.vni.or(said.vni),
         local: options.local.or(said.own.map(|own| own.outer)),
-        address: if options.address.is_empty() {
-            said.own.iter().map(|own| own.address).collect()
-        } else {
-            options.address
-        },
-        peer: if options.peer.is_empty() { peers } else { options.peer },
+        peer: if options.peer.is_empty() { peers } else { with_inner(options.peer, &peers, &address) },
+        address,
         ..options
     };
     (completed, notices)
+}
+
+/// The peers that are given, each without an inner address with the one that the Gate has for it; an inner address that the options
+/// use otherwise stays theirs.
+fn with_inner(given: Vec<PeerSpec>, listed: &[PeerSpec], own: &[IpNet]) -> Vec<PeerSpec> {
+    let taken: BTreeSet<IpAddr> =
+        given.iter().filter_map(|peer| peer.inner).chain(own.iter().map(IpNet::addr)).collect();
+    let inner_of = |outer: IpAddr| listed.iter().find(|peer| peer.outer == outer).and_then(|peer| peer.inner);
+    let completed = given.into_iter().map(|peer| PeerSpec {
+        inner: peer.inner.or_else(|| inner_of(peer.outer).filter(|inner| !taken.contains(inner))),
+        ..peer
+    });
+    completed.collect()
 }
 
 fn peer_spec(peer: &VpgPeer) -> PeerSpec {
@@ -101,7 +116,7 @@ mod tests {
     fn what_is_said_wins_and_a_difference_is_told() {
         let line = "--vni 7 --local 172.21.0.9 --address 10.225.0.1/9 --peer 100.64.158.4";
         let (options, notices) = completed(line);
-        assert_eq!(options, read_layer(line.split_whitespace()).unwrap());
+        assert_eq!(options, read_layer(format!("{line}=10.192.158.4").split_whitespace()).unwrap());
         for told in [
             "--vni 7 is given, and wins: the list has 10",
             "--local is given, and wins: the list has this host at 172.21.0.100",
@@ -111,5 +126,26 @@ mod tests {
             assert!(notices.iter().any(|notice| notice == told), "{told}: {notices:?}");
         }
         assert!(completed(ALL).1.is_empty(), "the same in other words is no difference");
+    }
+
+    #[test]
+    fn a_peer_that_is_given_takes_its_inner_address_from_the_gate_unless_the_options_have_one() {
+        for (given, made) in [
+            (
+                "--peer 100.64.158.132 --peer 100.64.158.4",
+                "--peer 100.64.158.132=10.192.158.132 --peer 100.64.158.4=10.192.158.4",
+            ),
+            ("--peer 100.64.158.4=10.192.0.9", "--peer 100.64.158.4=10.192.0.9"),
+            ("--peer 100.64.158.9", "--peer 100.64.158.9"),
+            (
+                "--peer 100.64.158.4=10.192.158.132 --peer 100.64.158.132",
+                "--peer 100.64.158.4=10.192.158.132 --peer 100.64.158.132",
+            ),
+        ] {
+            let expected = read_layer(made.split_whitespace()).unwrap().peer;
+            assert_eq!(completed(given).0.peer, expected, "{given}");
+        }
+        let own = "--address 10.192.158.4/9 --peer 100.64.158.4";
+        assert_eq!(completed(own).0.peer[0].inner, None, "it is this host's, say the options");
     }
 }

@@ -60,7 +60,8 @@ impl GateError {
                 format!("look at the VPG: `vxgate gate peers --vpg-id {vpg}`; options that are given win, as --{}", error.option())
             })),
             GateError::Closed => {
-                Some(format!("open it: `vxgate gate open --vpg-id {vpg}`, or have this do it by --open-gate"))
+                let open = format!("open it: `vxgate gate open --vpg-id {vpg}`");
+                Some(format!("{open}, or have the tunnel do it: `vxgate up --vpg-id {vpg} --open-gate`"))
             }
             GateError::NoLocal => Some(
                 "say --local IP, this host's address in the VPC; and see that the VPG is joined to the VPC"
