@@ -66,9 +66,14 @@ fn up_command(layers: &Layers, out: &mut dyn Write) -> Result<(), Failure> {
         tunnel = config(completed)?;
         tunnel.notices.extend(notices);
     } else if let Some(request) = up::gate::vpg::Request::of(options) {
-        return if rehearsal { up::rehearse(request, out) } else { up::run_vpg(&tunnel, request, || {}) };
+        let request = Box::new(request);
+        return if rehearsal {
+            up::rehearse(*request, out)
+        } else {
+            up::run(vec![up::Wanted::Vpg { said: tunnel, request }], || {})
+        };
     }
-    if rehearsal { up::rehearse_config(&tunnel, out) } else { up::run(tunnel, || {}) }
+    if rehearsal { up::rehearse_config(&tunnel, out) } else { up::run(vec![up::Wanted::Said(tunnel)], || {}) }
 }
 
 fn show(out: &mut dyn Write, dev: Option<DeviceName>, output: OutputArgs) -> Result<(), Failure> {

@@ -34,7 +34,7 @@ use crate::config::values::NotAllowed;
 use crate::control::client::Client;
 use crate::control::runtime_dir::{self, RuntimeDir};
 use crate::failure::Failure;
-use crate::up;
+use crate::up::{self, Wanted};
 
 /// How often the daemon is asked whether it is up.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -47,10 +47,10 @@ pub(crate) fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let config = config(&args.arguments)?;
     if args.detached {
         detach().map_err(|error| Failure::failed("init: leave the caller", error))?;
-        return up::run(config, leave_stderr);
+        return up::run(vec![Wanted::Said(config)], leave_stderr);
     }
     if args.foreground {
-        return up::run(config, || {});
+        return up::run(vec![Wanted::Said(config)], || {});
     }
     let mut daemon =
         spawn(&args.arguments).map_err(|error| Failure::failed("init: start the daemon", error))?;

@@ -110,7 +110,10 @@ fn a_tunnel_that_does_not_come_up_is_never_ready_and_its_status_says_why() {
         let mut daemon =
             Daemon::spawn(watched(&ground, "up --peer 100.64.158.4 --underlay eth7", Duration::from_secs(1)));
         assert_eq!(daemon.wait().0.code(), Some(1));
-        assert_eq!(manager.wait("STATUS="), ["STATUS=--underlay eth7: there is no such device"]);
+        assert_eq!(
+            manager.wait("STATUS="),
+            ["STATUS=tunnel vxlan0: --underlay eth7: there is no such device"]
+        );
     });
 }
 

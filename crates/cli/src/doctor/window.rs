@@ -12,7 +12,7 @@ use super::probes::duplicate::{self, Duplicates};
 use super::probes::look::{self, Seen};
 use super::probes::path::{self, PathFacts, PathPlan};
 use super::subject::Subject;
-use crate::up::paths::overhead;
+use crate::up::mtu::overhead;
 
 /// How long it is: long enough for an answer from across the world, several turns of a tunnel's own probes, and ARP to give up asking
 /// at its first try.

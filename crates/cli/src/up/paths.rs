@@ -16,76 +16,18 @@ use std::future::pending;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
-use vxgate_codec::tcp::MssLimit;
-use vxgate_netlink::{Error, Link, Netlink, Route, Watch};
+use vxgate_netlink::{Error, Netlink, Route, Watch};
 
-use super::plan::gso_max_octets;
+use super::mtu::{carried, gso_max_octets, inner_mtu, mss_limit, overhead};
 use super::serve::Tenant;
-use crate::config::values::{MTU_OCTETS, MssClamp, Mtu};
-use crate::config::{Family, UpConfig};
-
-/// Octets of outer headers: Ethernet (inner) 14, VXLAN 8, UDP 8, IPv4 20 or IPv6 40 (RFC 7348, section 5).
-const OVERHEAD_V4: u32 = 50;
-const OVERHEAD_V6: u32 = 70;
-
-/// The largest packet that `auto` expects to arrive at Gate peers: Ethernet's own. A VPC's jumbo frames end at the VPG, whose
-/// own links no host can ask.
-const GATE_PATH: u32 = 1500;
-
-/// The smallest MTU that a device may have (`ETH_MIN_MTU`, linux/if_ether.h).
-pub(super) const MTU_MIN: u32 = 68;
-
-/// The smallest MTU with which a device keeps its IPv6 addresses (RFC 8200 section 5).
-const MTU_MIN_V6: u32 = 1280;
+use crate::config::UpConfig;
+use crate::config::values::Mtu;
 
 /// Links and routes are looked at again after this time though nobody has told of a change: the kernel may drop what it tells.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The least time between two looks, so that a routing table in motion costs little.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// Octets of outer headers around an inner packet.
-pub(crate) const fn overhead(family: Family) -> u32 {
-    match family {
-        Family::V4 => OVERHEAD_V4,
-        Family::V6 => OVERHEAD_V6,
-    }
-}
-
-/// What `auto` makes of a path that carries `outer` octets.
-pub(super) fn inner_mtu(config: &UpConfig, outer: u32) -> u32 {
-    let least = if config.addresses.iter().any(|address| matches!(address, IpNet::V6(_))) {
-        MTU_MIN_V6
-    } else {
-        MTU_MIN
-    };
-    outer.saturating_sub(overhead(config.family)).clamp(least, u32::from(*MTU_OCTETS.end()))
-}
-
-/// What link and route towards `peer` are set to carry, in octets of the outer IP packet; `None` where nothing says by which link
-/// it is reached. What the kernel has learned of the path from ICMP is no part of it: anybody could have made that up, and the
-/// segment hears of it by itself.
-pub(crate) fn carried(config: &UpConfig, links: &[Link], peer: IpAddr, route: Option<&Route>) -> Option<u16> {
-    let link = match &config.underlay {
-        Some(name) => links.iter().find(|link| link.name == name.as_str()),
-        None => route.and_then(|route| links.iter().find(|link| Some(link.index) == route.link)),
-    };
-    let set = route.filter(|route| !route.mtu_learned).and_then(|route| route.mtu);
-    let is_gate = config.mtu == Mtu::Auto && IpNet::V4(vxgate_gate::VPG_RANGE).contains(&peer);
-    let ceiling = if is_gate { GATE_PATH } else { u32::from(u16::MAX) };
-    let octets = link?.mtu.min(set.unwrap_or(u32::MAX)).min(ceiling);
-    Some(u16::try_from(octets).unwrap_or(u16::MAX))
-}
-
-/// The segment size to lower TCP connections to, where inner packets may have `mtu` octets.
-pub(super) fn mss_limit(config: &UpConfig, mtu: u32) -> Option<MssLimit> {
-    match config.mss_clamp {
-        MssClamp::Auto => Some(MssLimit::of_mtu(mtu)),
-        MssClamp::Off => None,
-        MssClamp::Octets(octets) => Some(MssLimit { v4: octets, v6: octets }),
-    }
-}
 
 /// Follows the underlay, and has the device follow it, for as long as the tunnel runs. `mtu` is what the device was given first.
 pub(super) async fn follow(tenant: &Tenant, config: &UpConfig, mtu: u32) -> Infallible {

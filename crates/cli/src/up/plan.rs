@@ -9,9 +9,9 @@ use vxgate_forwarder::check_processor;
 use vxgate_netlink::{Address, Link, Netlink, Route};
 
 use super::error::UpError;
+use super::mtu::{carried, device_mtu};
 use super::owner::tap_owner;
-use super::paths::{MTU_MIN, carried, inner_mtu, overhead};
-use crate::config::values::{CpuList, Mtu};
+use crate::config::values::CpuList;
 use crate::config::{Family, UpConfig};
 
 /// What was found out.
@@ -61,7 +61,7 @@ impl Plan {
         let outer = paths.iter().map(|(_, octets)| u32::from(*octets)).min();
         // Without a link to ask, Ethernet's own.
         let outer = outer.unwrap_or_else(|| carrier.map_or(1500, |link| link.mtu));
-        let mtu = mtu(config, outer, &mut notices)?;
+        let mtu = device_mtu(config, outer, &mut notices)?;
         if let Some(link) = carrier.filter(|link| !link.up) {
             notices.push(format!("{} is down: nothing leaves until it is up", link.name));
         }
@@ -224,97 +224,4 @@ pub(crate) fn check_overlaps(
 fn is_network(address: IpNet) -> bool {
     let ip = address.addr();
     address.prefix_len() < address.max_prefix_len() && !ip.is_loopback() && !is_link_local(ip)
-}
-
-/// What one `UDP_SEGMENT` send carries at most: octets of an IPv4 datagram's payload (RFC 768, RFC 791), and segments
-/// (`UDP_MAX_SEGMENTS`, net/udp.h).
-const SEND_OCTETS_MAX: u32 = 65_507;
-const SEND_SEGMENTS_MAX: u32 = 128;
-
-/// What a segment has in front of its layer-3 packet on the way out: VXLAN header and inner Ethernet header.
-const SEGMENT_OVERHEAD: u32 = 8 + 14;
-
-/// IPv4 and TCP headers with the timestamps that Linux sends (RFC 9293, RFC 7323): what a full packet holds besides its data.
-const TCP_HEADERS: u32 = 20 + 20 + 12;
-
-/// What the kernel's TCP takes off `gso_max_size` before it divides by the segment's data: `MAX_TCP_HEADER` and one octet more
-/// (`sk_setup_caps`, net/core/sock.c), 160 to 320 octets by what the kernel was built with.
-const TCP_RESERVE: u32 = 320 + 1;
-
-/// The largest `gso_max_size`; more takes a header of its own in IPv6 (`GSO_LEGACY_MAX_SIZE`, linux/netdevice.h).
-const GSO_OCTETS_MAX: u32 = 65_536;
-
-/// The device's `gso_max_size`: superframes of a TCP stream that leave in one send each.
-///
-/// A superframe of TCP grows to 64 KiB of inner packets. On the way out each of its segments takes [`SEGMENT_OVERHEAD`] octets
-/// more, so that the largest one exceeds a send by a few segments, which then take a send of their own: half of all sends would
-/// carry two or three segments. At an MTU of 1450 a send carries 44 segments and a superframe has 46.
-///
-/// The kernel fills a superframe with as many whole segments as fit into `gso_max_size` less [`TCP_RESERVE`], and so takes 44 of
-/// them where this is given. Segments with fewer headers (no timestamps) have more data: then it is one segment less. The size that
-/// the kernel compares counts the frame with all its headers but once, and must be less than `gso_max_size`
-/// (`gso_features_check`, net/core/dev.c); 44 segments are, since the reserve is longer than headers are.
-pub(crate) fn gso_max_octets(mtu: u32) -> u32 {
-    let segments = (SEND_OCTETS_MAX / (mtu + SEGMENT_OVERHEAD)).clamp(1, SEND_SEGMENTS_MAX);
-    (segments * mtu.saturating_sub(TCP_HEADERS) + TCP_RESERVE).min(GSO_OCTETS_MAX)
-}
-
-/// The device's MTU over a path that carries `outer` octets.
-pub(crate) fn mtu(config: &UpConfig, outer: u32, notices: &mut Vec<String>) -> Result<u32, UpError> {
-    let overhead = overhead(config.family);
-    let room = outer.saturating_sub(overhead);
-    match config.mtu {
-        Mtu::Auto if room < MTU_MIN => Err(UpError::UnderlayTooSmall { outer, overhead }),
-        Mtu::Auto => Ok(inner_mtu(config, outer)),
-        Mtu::Octets(octets) => {
-            if u32::from(octets) > room {
-                notices.push(format!(
-                    "--mtu {octets} is more than the {room} octets that the underlay's MTU of {outer} leaves: longer \
-                     packets are dropped (too-big), and their senders told so"
-                ));
-            }
-            Ok(octets.into())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The segments of a superframe of TCP whose packets have `headers` octets of headers, as `tcp_xmit_size_goal` of
-    /// net/ipv4/tcp_output.c counts them, in a kernel whose `MAX_TCP_HEADER` is `reserve`.
-    fn segments(mtu: u32, headers: u32, reserve: u32) -> u32 {
-        (gso_max_octets(mtu) - 1 - reserve) / (mtu - headers)
-    }
-
-    #[test]
-    fn a_superframe_of_tcp_leaves_in_one_send() {
-        for mtu in [1280, 1350, 1430, 1450, 1500, 4000, 8931, 8951, 9000] {
-            let fit = (SEND_OCTETS_MAX / (mtu + 22)).min(SEND_SEGMENTS_MAX);
-            for reserve in [160, 192, 256, 320] {
-                // IPv4 and IPv6, with and without timestamps.
-                for headers in [40, 52, 60, 72] {
-                    let segments = segments(mtu, headers, reserve);
-                    assert!(segments <= fit, "MTU {mtu}, {headers} octets of headers: {segments} of {fit}");
-                    assert!(
-                        segments >= fit - 1,
-                        "MTU {mtu}, {headers} octets of headers: {segments} of {fit}"
-                    );
-                    let longest = 14 + headers + segments * (mtu - headers);
-                    assert!(longest < gso_max_octets(mtu), "MTU {mtu}: {longest} octets are cut");
-                }
-            }
-            assert_eq!(segments(mtu, 52, 320), fit, "the usual stream fills its sends, MTU {mtu}");
-        }
-        assert_eq!((gso_max_octets(1450), segments(1450, 52, 320)), (61_833, 44));
-    }
-
-    #[test]
-    fn any_mtu_has_a_size_that_the_kernel_takes() {
-        for mtu in 68..=65_535 {
-            // Not below MAX_TCP_HEADER + 1, not above what every device takes.
-            assert!((321..=65_536).contains(&gso_max_octets(mtu)), "{mtu}");
-        }
-    }
 }

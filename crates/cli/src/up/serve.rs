@@ -65,6 +65,11 @@ pub(super) struct About {
 }
 
 impl Tenant {
+    /// Whether it forwards no more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.control.send(|_, _| (), drop).is_err()
+    }
+
     /// Has the tunnel's thread answer, between two batches.
     pub(super) async fn ask<R: Send + 'static>(
         &self,

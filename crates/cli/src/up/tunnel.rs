@@ -23,9 +23,9 @@ use vxgate_sys::plain_tap::PlainTap;
 use vxgate_sys::tap::{Offload, Tap, TapError, TapOptions};
 
 use super::error::UpError;
+use super::mtu::{gso_max_octets, inner_mtu, mss_limit};
 use super::owner::port_owner;
-use super::paths::{inner_mtu, mss_limit};
-use super::plan::{Plan, gso_max_octets};
+use super::plan::Plan;
 use crate::config::UpConfig;
 use crate::config::values::{self, CpuList, Df, Mtu, PeerSpec, Tos, Ttl};
 
@@ -43,8 +43,8 @@ pub(crate) struct Tunnel {
     pub(crate) offload: OffloadView,
     pub(crate) local: SocketAddr,
     pub(crate) buffers: UdpBuffers,
-    /// What the network says of the tunnel's datagrams.
-    pub(crate) errors: UdpErrors,
+    /// What the network says of the tunnel's datagrams, until somebody listens.
+    pub(crate) errors: Option<UdpErrors>,
 }
 
 impl Tunnel {
@@ -104,7 +104,7 @@ impl Tunnel {
             offload,
             local,
             buffers,
-            errors,
+            errors: Some(errors),
         })
     }
 }

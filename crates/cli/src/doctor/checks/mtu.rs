@@ -7,8 +7,7 @@ use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
 use crate::doctor::host::Host;
 use crate::doctor::subject::Subject;
-use crate::up::paths::carried;
-use crate::up::plan;
+use crate::up::mtu::{self, carried};
 
 /// The MTU, where there can be one, and what there is to say of it.
 pub(crate) fn check(
@@ -24,7 +23,7 @@ pub(crate) fn check(
     // Without a link to ask, Ethernet's own.
     let outer = carried.min().unwrap_or_else(|| carrier.map_or(1500, |link| link.mtu));
     let mut notices = Vec::new();
-    match plan::mtu(&subject.config, outer, &mut notices) {
+    match mtu::device_mtu(&subject.config, outer, &mut notices) {
         Err(error) => (None, vec![Finding::refusal(Check::Mtu, &error)]),
         Ok(mtu) if notices.is_empty() => {
             let on = carrier.map_or_else(String::new, |link| format!(", on {} with {}", link.name, link.mtu));

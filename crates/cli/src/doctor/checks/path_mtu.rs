@@ -8,7 +8,7 @@ use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
 use crate::doctor::probes::path::PathFacts;
 use crate::doctor::subject::Subject;
-use crate::up::paths::overhead;
+use crate::up::mtu::overhead;
 
 pub(crate) fn check(subject: &Subject, paths: &[PathFacts]) -> Vec<Finding> {
     paths.iter().filter_map(|path| Some(judge(path.peer?, path, &subject.config))).collect()

@@ -1,0 +1,156 @@
+//! What a process has once, however many tunnels it carries: log, runtime, signals, the service manager.
+//!
+//! ```text
+//!   signals listened to ─► doors: a lock for each tunnel ─► each prepared ─► each started ─► ready
+//!                                                                                             │
+//!   nothing left ◄── all lives ended ◄── a signal; or one failed; or the last was taken down ◄┘
+//! ```
+//!
+//! The tunnels of a process share its fate: where one cannot be started none is, and where one fails the others are ended, so that
+//! whoever watches the process starts all of them again. Who wants them apart runs a process for each. `vxgate down DEV` ends one.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::error::UpError;
+use super::life::{Door, Life, Prepared, Stop, chain, failure, what};
+use super::log;
+use super::serve::Tenant;
+use super::service::Service;
+use super::signals::Signals;
+use super::wanted::Wanted;
+use crate::control::protocol::{PeerStatus, Refusal};
+use crate::control::server::Handler as _;
+use crate::failure::Failure;
+
+/// Runs these tunnels until they are told to end; calls `is_up` when all are up and before anybody can ask them.
+pub(super) fn run(wanted: Vec<Wanted>, is_up: impl FnOnce()) -> Result<(), Failure> {
+    let Some(first) = wanted.first().map(|wanted| wanted.dev().clone()) else { return Ok(()) };
+    let start = |error: io::Error| failure(&first, &UpError::Start(error));
+    log::to_stderr();
+    let runtime = runtime().map_err(start)?;
+    // Before there is anything to undo, so that no signal finds something left.
+    let signals = runtime.block_on(async { Signals::listen() }).map_err(start)?;
+    let doors = wanted.into_iter().map(Door::open).collect::<Result<Vec<Door>, Failure>>()?;
+    let service = Arc::new(Service::from_environment());
+    let checked = doors.iter().try_for_each(Door::check);
+    checked
+        .and_then(|()| runtime.block_on(live(doors, signals, &service, is_up)))
+        .inspect_err(|failure| service.failed(&failure.why()))
+}
+
+/// A runtime for the control plane.
+pub(super) fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// From the doors to the end.
+async fn live(
+    doors: Vec<Door>,
+    mut signals: Signals,
+    service: &Arc<Service>,
+    is_up: impl FnOnce(),
+) -> Result<(), Failure> {
+    let prepared = tokio::select! {
+        // What is known at once waits for nothing.
+        biased;
+        prepared = prepare(doors, service) => prepared?,
+        reason = signals.first() => {
+            tracing::info!(reason, "ending before the tunnel is up");
+            return Ok(());
+        }
+    };
+    if prepared.is_empty() {
+        return Ok(());
+    }
+    let mut lives = Vec::with_capacity(prepared.len());
+    for prepared in prepared {
+        lives.push(Life::start(prepared).await?);
+    }
+    is_up();
+    service.ready();
+    carry(lives, signals, service).await
+}
+
+/// Finds out what each tunnel shall be, all at once; without those that were told to end meanwhile.
+async fn prepare(doors: Vec<Door>, service: &Arc<Service>) -> Result<Vec<Prepared>, Failure> {
+    let mut asked = JoinSet::new();
+    for (place, door) in doors.into_iter().enumerate() {
+        let service = Arc::clone(service);
+        asked.spawn(async move { (place, door.prepare(&service).await) });
+    }
+    let mut prepared = Vec::new();
+    while let Some(joined) = asked.join_next().await {
+        let (place, one) = joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        prepared.extend(one?.map(|one| (place, one)));
+    }
+    // In the order in which they were asked for.
+    prepared.sort_by_key(|(place, _)| *place);
+    Ok(prepared.into_iter().map(|(_, one)| one).collect())
+}
+
+/// Carries the tunnels until they end.
+async fn carry(lives: Vec<Life>, mut signals: Signals, service: &Service) -> Result<(), Failure> {
+    let (stop, stopped) = watch::channel(None);
+    let tenants: Vec<_> = lives.iter().map(Life::tenant).collect();
+    let mut running = JoinSet::new();
+    for life in lives {
+        let stopped: Stop = stopped.clone();
+        let dev = life.dev().clone();
+        running.spawn(async move { (dev, life.carry(stopped).await) });
+    }
+    let mut outcome = Ok(());
+    let mut pulse = std::pin::pin!(service.pulse(async || peers(&tenants).await));
+    loop {
+        let joined = tokio::select! {
+            never = &mut pulse => match never {},
+            reason = signals.first() => {
+                service.stopping();
+                stop.send_replace(Some(reason));
+                break;
+            }
+            joined = running.join_next() => joined,
+        };
+        let Some(joined) = joined else { return outcome };
+        let (dev, ended) = joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        if running.is_empty() || ended.is_err() {
+            service.stopping();
+        }
+        if let Err(error) = ended {
+            outcome = Err(failure(&dev, &error));
+            if !running.is_empty() {
+                tracing::error!(
+                    "{} failed: {}; the other tunnels of this process end with it",
+                    what(&dev),
+                    chain(&error)
+                );
+            }
+            stop.send_replace(Some("another tunnel of this process failed"));
+            break;
+        }
+    }
+    while let Some(joined) = running.join_next().await {
+        let (dev, ended) = joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        // The first failure is the one that counts.
+        outcome = outcome.and(ended.map_err(|error| failure(&dev, &error)));
+    }
+    outcome
+}
+
+/// The peers of all tunnels that go on.
+async fn peers(tenants: &[Arc<Tenant>]) -> Result<Vec<PeerStatus>, Refusal> {
+    let mut all = Vec::new();
+    for tenant in tenants {
+        match tenant.peer_list().await {
+            Ok(peers) => all.extend(peers),
+            // One that was taken down.
+            Err(_) if tenants.len() > 1 && tenant.has_ended() => {}
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    Ok(all)
+}
