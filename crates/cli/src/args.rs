@@ -15,6 +15,7 @@ mod words;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -27,6 +28,7 @@ use self::gate::GateCommand;
 use self::migrate::MigrateArgs;
 use self::peer::PeerCommand;
 use self::up::UpOptions;
+use crate::config::values;
 use crate::failure::{Failure, see_help};
 use crate::lab::ground::Outage;
 pub(crate) use words::parse_device;
@@ -131,13 +133,41 @@ Examples:
     #[command(after_help = "Examples:
   vxgate show
   vxgate show vxlan0
+  vxgate show --watch
   vxgate show -j | jq '.[0].peers'")]
     Show {
         /// Words: the device, and what else stands in `help`.
         #[arg(value_name = "DEV", help = "[dev] DEV; every tunnel where none is named")]
         words: Vec<String>,
+        /// Show again every so many seconds, 0.1 to 3600 [default: 1]
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", require_equals = true, value_parser = values::watch_interval)]
+        watch: Option<Duration>,
         #[command(flatten)]
         output: OutputArgs,
+    },
+    /// Say why frames are dropped, what causes it and what to do
+    #[command(after_help = "Without a reason it lists all of them.
+
+Examples:
+  vxgate explain
+  vxgate explain wrong-vni")]
+    Explain {
+        /// The reason's name, as `show` has it
+        #[arg(value_name = "REASON")]
+        reason: Option<String>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Watch tunnels in a terminal: peers, rates, drops, the forwarding database
+    #[command(after_help = "Keys: ? shows them. q ends.
+
+Examples:
+  vxgate top
+  vxgate top vxlan0")]
+    Top {
+        /// Words: the device, and what else stands in `help`.
+        #[arg(value_name = "DEV", help = "[dev] DEV; every tunnel where none is named")]
+        words: Vec<String>,
     },
     /// Show and change the forwarding database, in the words of `bridge fdb`
     #[command(after_help = "Without a verb it shows.

@@ -17,15 +17,23 @@ use crate::control::runtime_dir::RuntimeDir;
 use crate::failure::Failure;
 use crate::print::fdb::FdbPrinter;
 use crate::print::{self, Format, Style};
-use crate::{bench, doctor, gate, init, lab, migrate, up};
+use crate::{bench, doctor, explain, gate, init, lab, migrate, top, up, watch};
 
 /// Does what the command line asks for.
 pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure> {
     let CommandLine { output, statistics, command } = line;
     match command {
         None => show(out, None, output),
-        Some(Command::Show { words, output: own }) => {
-            show(out, args::parse_device("show", &words)?, own.or(output))
+        Some(Command::Show { words, watch, output: own }) => {
+            let (dev, output) = (args::parse_device("show", &words)?, own.or(output));
+            match watch {
+                None => show(out, dev, output),
+                Some(interval) => watch::every(interval, out, |out| show(out, dev.clone(), output)),
+            }
+        }
+        Some(Command::Top { words }) => top::run(args::parse_device("top", &words)?.as_ref()),
+        Some(Command::Explain { reason, output: own }) => {
+            explain::run(reason.as_deref(), format(own.or(output)), out)
         }
         Some(Command::Up(options)) => up_command(&Layers::under(*options)?, out),
         Some(Command::Down { words }) => {

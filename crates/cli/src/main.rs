@@ -8,6 +8,7 @@ mod commands;
 mod config;
 mod control;
 mod doctor;
+mod explain;
 mod failure;
 mod gate;
 mod init;
@@ -16,8 +17,10 @@ mod migrate;
 mod namespaces;
 mod own_file;
 mod print;
+mod top;
 mod tunnel;
 mod up;
+mod watch;
 
 use std::env;
 use std::io::{self, BufWriter, Write};

@@ -3,6 +3,7 @@
 pub(crate) mod doctor;
 pub(crate) mod fdb;
 pub(crate) mod gate;
+mod nearest;
 pub(crate) mod peers;
 pub(crate) mod show;
 mod style;
@@ -12,6 +13,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+pub(crate) use nearest::nearest;
 pub(crate) use style::Style;
 
 /// How a listing comes out.
@@ -27,17 +29,17 @@ pub(crate) enum Format {
 
 /// Writes a list as JSON element by element, so that a table of a million entries is never in memory whole. The compact
 /// form is what iproute2 prints: one line, no spaces.
-struct JsonList {
+pub(crate) struct JsonList {
     pretty: bool,
     empty: bool,
 }
 
 impl JsonList {
-    fn new(pretty: bool) -> JsonList {
+    pub(crate) fn new(pretty: bool) -> JsonList {
         JsonList { pretty, empty: true }
     }
 
-    fn element(&mut self, out: &mut dyn Write, element: &impl Serialize) -> io::Result<()> {
+    pub(crate) fn element(&mut self, out: &mut dyn Write, element: &impl Serialize) -> io::Result<()> {
         let before = match (self.pretty, self.empty) {
             (false, true) => "[",
             (false, false) => ",",
@@ -54,7 +56,7 @@ impl JsonList {
         }
     }
 
-    fn end(self, out: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn end(self, out: &mut dyn Write) -> io::Result<()> {
         out.write_all(match (self.empty, self.pretty) {
             (true, _) => b"[]\n",
             (false, false) => b"]\n",

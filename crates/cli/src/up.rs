@@ -14,6 +14,7 @@ mod health;
 mod hook;
 mod life;
 mod log;
+mod look;
 pub(crate) mod mtu;
 pub(crate) mod owner;
 mod paths;

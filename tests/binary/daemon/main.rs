@@ -39,6 +39,8 @@ mod init;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod looking;
+#[cfg(test)]
 mod mtu;
 #[cfg(test)]
 mod path;

@@ -546,6 +546,12 @@ pub(crate) fn hold_down(text: &str) -> Result<Duration, NotAllowed> {
         .ok_or(not_allowed("a number of milliseconds from 0 to 60000"))
 }
 
+/// How often a listing is shown again.
+pub(crate) fn watch_interval(text: &str) -> Result<Duration, NotAllowed> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or(not_allowed("a number of seconds from 0.1 to 3600"))
+}
+
 /// A program to run.
 pub(crate) fn program(text: &str) -> Result<PathBuf, NotAllowed> {
     if text.is_empty() || text.contains('\0') {

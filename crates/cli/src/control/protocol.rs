@@ -170,8 +170,68 @@ pub(crate) struct TunnelStatus {
     /// How the peers are probed, and what came of it; null where they are not.
     #[serde(default)]
     pub(crate) health: Option<Health>,
+    /// How fast it goes.
+    #[serde(default)]
+    pub(crate) rates: Rates,
+    /// Frames that were copied to many, because they are for many or nobody knows where their receiver is.
+    #[serde(default)]
+    pub(crate) flood: Flood,
+    /// What became of entries of the forwarding database since the start.
+    #[serde(default)]
+    pub(crate) table: TableCounts,
     /// Frames dropped, both directions, by the name of the reason.
     pub(crate) drops: BTreeMap<String, u64>,
+    /// The same by direction.
+    #[serde(default)]
+    pub(crate) dropped: Dropped,
+}
+
+/// How fast frames go, on average since somebody last looked.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Rates {
+    /// Milliseconds that it is the average of: since the last look, or since the start.
+    pub(crate) over_ms: u64,
+    /// Frames a second delivered to the device, or from a peer.
+    pub(crate) rx_frames_per_s: u64,
+    /// Bits a second of those frames.
+    pub(crate) rx_bits_per_s: u64,
+    /// Frames a second sent to peers, or to a peer.
+    pub(crate) tx_frames_per_s: u64,
+    /// Bits a second of those frames.
+    pub(crate) tx_bits_per_s: u64,
+}
+
+/// Frames that were copied to many.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Flood {
+    /// Frames of the host.
+    pub(crate) frames: u64,
+    /// Their copies.
+    pub(crate) copies: u64,
+}
+
+/// What became of entries of the forwarding database.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct TableCounts {
+    /// Learned.
+    pub(crate) learned: u64,
+    /// Moved to another remote by learning.
+    pub(crate) moved: u64,
+    /// Gone, since nobody was heard for the ageing time.
+    pub(crate) aged: u64,
+    /// Not learned, as the table is full.
+    pub(crate) refused_macs: u64,
+    /// Not learned, as no further remote fits.
+    pub(crate) refused_peers: u64,
+}
+
+/// Frames dropped, by direction and by the name of the reason.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Dropped {
+    /// Of the peers.
+    pub(crate) rx: BTreeMap<String, u64>,
+    /// Of the host.
+    pub(crate) tx: BTreeMap<String, u64>,
 }
 
 /// Frames of the tunnel's own: health probes, questions and announcements to peers, answers to the host.
@@ -239,6 +299,9 @@ pub(crate) struct PeerStatus {
     pub(crate) state_for_s: Option<u64>,
     /// Seconds since a datagram came from it; null for never.
     pub(crate) last_heard_s: Option<u64>,
+    /// The same in milliseconds.
+    #[serde(default)]
+    pub(crate) last_heard_ms: Option<u64>,
     /// Round-trip time of health probes, smoothed, in microseconds; null where none was answered.
     pub(crate) rtt_us: Option<u64>,
     /// What the path to it carries, in octets of the outer IP packet; null where nothing is known.
@@ -254,6 +317,9 @@ pub(crate) struct PeerStatus {
     pub(crate) tx_frames: u64,
     /// Octets of frames to it.
     pub(crate) tx_octets: u64,
+    /// How fast they go.
+    #[serde(default)]
+    pub(crate) rates: Rates,
 }
 
 /// Whether a peer is alive.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::units::{Ago, Count, Millis, Octets};
+use super::units::{Count, Millis, MillisAgo, Octets};
 use super::{Format, JsonList};
 use crate::config::values::DeviceName;
 use crate::control::protocol::PeerStatus;
@@ -35,7 +35,10 @@ pub(crate) fn write(
                     peer.inner.map_or_else(|| "-".to_owned(), |inner| inner.to_string()),
                     dev.to_string(),
                     peer.state.name().to_owned(),
-                    Ago(peer.last_heard_s).to_string(),
+                    MillisAgo(
+                        peer.last_heard_ms.or(peer.last_heard_s.map(|seconds| seconds.saturating_mul(1000))),
+                    )
+                    .to_string(),
                     Millis(peer.rtt_us).to_string(),
                     peer.macs.to_string(),
                     format!("{}, {}", Count(peer.rx_frames, "frame"), Octets(peer.rx_octets)),

@@ -4,9 +4,10 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use super::style::Style;
-use super::units::{Ago, Count, Millis, Octets, Seconds};
+use super::units::{Count, Millis, MillisAgo, Octets, PerSecond, Seconds};
 use super::{Format, JsonList};
-use crate::control::protocol::{Health, PeerState, PeerStatus, Sizes, TunnelStatus};
+use crate::control::protocol::{Health, PeerState, PeerStatus, Rates, Sizes, TableCounts, TunnelStatus};
+use vxgate_core::DropReason;
 
 /// Writes these tunnels; as JSON, a list with one object for each.
 pub(crate) fn write(out: &mut dyn Write, format: Format, tunnels: &[TunnelStatus]) -> io::Result<()> {
@@ -48,9 +49,28 @@ fn tunnel_block(out: &mut dyn Write, style: Style, tunnel: &TunnelStatus) -> io:
     sizes(out, &tunnel.sizes)?;
     line(out, "offload", names(tunnel.offload.iter().filter(|(_, on)| **on).map(|(name, _)| name.clone())))?;
     line(out, "uptime", Seconds(tunnel.uptime_s))?;
-    line(out, "fdb", format_args!("{} of {} entries", tunnel.fdb.entries, tunnel.fdb.limit))?;
-    traffic(out, "received", tunnel.rx.frames, tunnel.rx.octets)?;
-    traffic(out, "sent", tunnel.tx.frames, tunnel.tx.octets)?;
+    let TableCounts { learned, moved, aged, refused_macs, refused_peers } = tunnel.table;
+    let refused = match refused_macs + refused_peers {
+        0 => String::new(),
+        refused => style.bad(format!(", {refused} refused")).to_string(),
+    };
+    line(
+        out,
+        "fdb",
+        format_args!(
+            "{} of {} entries, {learned} learned, {moved} moved, {aged} aged{refused}",
+            tunnel.fdb.entries, tunnel.fdb.limit
+        ),
+    )?;
+    let rates = &tunnel.rates;
+    traffic(out, "received", (tunnel.rx.frames, tunnel.rx.octets), rx(rates))?;
+    traffic(out, "sent", (tunnel.tx.frames, tunnel.tx.octets), tx(rates))?;
+    line(
+        out,
+        "flooded",
+        format_args!("{}, {}", Count(tunnel.flood.frames, "frame"), copies(tunnel.flood.copies)),
+    )?;
+    line(out, "rates", format_args!("the average since the last look, {}", MillisAgo(Some(rates.over_ms))))?;
     let own = &tunnel.own;
     line(out, "own", format_args!("{} to peers, {}", Count(own.tx_frames, "frame"), Octets(own.tx_octets)))?;
     let reports = [
@@ -81,9 +101,27 @@ fn tunnel_block(out: &mut dyn Write, style: Style, tunnel: &TunnelStatus) -> io:
             line(out, "probes", format_args!("{probes} sent, {answers} answered{refused}"))?;
         }
     }
-    let drops = tunnel.drops.iter().filter(|(_, count)| **count > 0);
-    let drops = names(drops.map(|(reason, count)| format!("{count} {reason}")));
-    if drops == NONE { line(out, "drops", drops) } else { line(out, "drops", style.bad(drops)) }
+    drops(out, style, tunnel)
+}
+
+/// A line for each reason, the most frequent first, with what it means.
+fn drops(out: &mut dyn Write, style: Style, tunnel: &TunnelStatus) -> io::Result<()> {
+    let mut drops: Vec<_> = tunnel.drops.iter().filter(|(_, count)| **count > 0).collect();
+    drops.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), name.as_str()));
+    if drops.is_empty() {
+        return line(out, "drops", NONE);
+    }
+    line(out, "drops", "`vxgate explain REASON` tells more")?;
+    let width = drops.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let digits = drops.iter().map(|(_, count)| count.to_string().len()).max().unwrap_or_default();
+    for (name, count) in drops {
+        let meaning = DropReason::ALL.iter().find(|reason| reason.name() == name);
+        let meaning = meaning.map_or("", |reason| reason.explain());
+        // Padded first: colours have no width.
+        let told = format!("{count:>digits$} {name:<width$}");
+        writeln!(out, "    {}  {meaning}", style.bad(told))?;
+    }
+    Ok(())
 }
 
 fn sizes(out: &mut dyn Write, sizes: &Sizes) -> io::Result<()> {
@@ -121,19 +159,47 @@ fn peer_block(out: &mut dyn Write, style: Style, peer: &PeerStatus) -> io::Resul
             PeerState::Unknown => style.plain(state),
         },
     )?;
-    line(out, "last heard", Ago(peer.last_heard_s))?;
+    let heard = peer.last_heard_ms.or(peer.last_heard_s.map(|seconds| seconds.saturating_mul(1000)));
+    line(out, "last heard", MillisAgo(heard))?;
     line(out, "round trip", Millis(peer.rtt_us))?;
     match peer.path_mtu {
         Some(octets) => line(out, "path mtu", octets)?,
         None => line(out, "path mtu", UNKNOWN)?,
     }
     line(out, "macs", peer.macs)?;
-    traffic(out, "received", peer.rx_frames, peer.rx_octets)?;
-    traffic(out, "sent", peer.tx_frames, peer.tx_octets)
+    traffic(out, "received", (peer.rx_frames, peer.rx_octets), rx(&peer.rates))?;
+    traffic(out, "sent", (peer.tx_frames, peer.tx_octets), tx(&peer.rates))
 }
 
-fn traffic(out: &mut dyn Write, label: &str, frames: u64, octets: u64) -> io::Result<()> {
-    line(out, label, format_args!("{}, {}", Count(frames, "frame"), Octets(octets)))
+/// Frames and bits a second.
+type Rate = (u64, u64);
+
+fn rx(rates: &Rates) -> Rate {
+    (rates.rx_frames_per_s, rates.rx_bits_per_s)
+}
+
+fn tx(rates: &Rates) -> Rate {
+    (rates.tx_frames_per_s, rates.tx_bits_per_s)
+}
+
+fn traffic(out: &mut dyn Write, label: &str, (frames, octets): (u64, u64), rate: Rate) -> io::Result<()> {
+    let (frames, octets) = (Count(frames, "frame"), Octets(octets));
+    match rate {
+        (0, 0) => line(out, label, format_args!("{frames}, {octets}")),
+        (frames_per_s, bits_per_s) => line(
+            out,
+            label,
+            format_args!(
+                "{frames}, {octets}; {}, {}",
+                PerSecond(frames_per_s, "frame"),
+                PerSecond(bits_per_s, "bit")
+            ),
+        ),
+    }
+}
+
+fn copies(count: u64) -> String {
+    if count == 1 { "1 copy".to_owned() } else { format!("{count} copies") }
 }
 
 fn line(out: &mut dyn Write, label: &str, value: impl Display) -> io::Result<()> {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::config::values::DeviceName;
 use crate::control::protocol::{
-    EntryState, FdbEntry, FdbFill, Health, OwnTraffic, PeerState, PeerStatus, Reports, Sizes, Traffic,
-    TunnelStatus,
+    Dropped, EntryState, FdbEntry, FdbFill, Flood, Health, OwnTraffic, PeerState, PeerStatus, Rates, Reports,
+    Sizes, TableCounts, Traffic, TunnelStatus,
 };
 
 /// The seed's tunnel, with two Gate peers of which one is dead.
@@ -40,6 +40,7 @@ pub(crate) fn tunnel() -> TunnelStatus {
                 state: PeerState::Up,
                 state_for_s: Some(65),
                 last_heard_s: Some(3),
+                last_heard_ms: Some(3_349),
                 rtt_us: Some(1234),
                 path_mtu: Some(1500),
                 macs: 2,
@@ -47,6 +48,7 @@ pub(crate) fn tunnel() -> TunnelStatus {
                 rx_octets: 1229,
                 tx_frames: 1,
                 tx_octets: 42,
+                rates: Rates { over_ms: 12_000, rx_frames_per_s: 1, rx_bits_per_s: 1229, ..Rates::default() },
             },
             PeerStatus {
                 ip: "100.64.158.132".parse().unwrap(),
@@ -54,6 +56,7 @@ pub(crate) fn tunnel() -> TunnelStatus {
                 state: PeerState::Unknown,
                 state_for_s: None,
                 last_heard_s: None,
+                last_heard_ms: None,
                 rtt_us: None,
                 path_mtu: None,
                 macs: 0,
@@ -61,6 +64,7 @@ pub(crate) fn tunnel() -> TunnelStatus {
                 rx_octets: 0,
                 tx_frames: 1,
                 tx_octets: 42,
+                rates: Rates { over_ms: 12_000, ..Rates::default() },
             },
         ],
         fdb: FdbFill { entries: 4, limit: 16384 },
@@ -77,6 +81,13 @@ pub(crate) fn tunnel() -> TunnelStatus {
             answers: 15,
             refused: BTreeMap::from([("wrong-peer".to_owned(), 2)]),
         }),
+        rates: Rates { over_ms: 12_000, rx_frames_per_s: 1, rx_bits_per_s: 1229, ..Rates::default() },
+        flood: Flood { frames: 1, copies: 2 },
+        table: TableCounts { learned: 5, aged: 1, ..TableCounts::default() },
+        dropped: Dropped {
+            rx: BTreeMap::from([("stranger".to_owned(), 3), ("wrong-vni".to_owned(), 1)]),
+            tx: BTreeMap::new(),
+        },
         drops: BTreeMap::from([
             ("stranger".to_owned(), 3),
             ("runt".to_owned(), 0),
@@ -161,23 +172,27 @@ tunnel: vxlan0
   superframe:  at most 60.38 KiB, 65535 segments
   offload:     tap-vnet-hdr
   uptime:      1 hour, 2 minutes, 3 seconds
-  fdb:         4 of 16384 entries
-  received:    12 frames, 1.20 KiB
+  fdb:         4 of 16384 entries, 5 learned, 0 moved, 1 aged
+  received:    12 frames, 1.20 KiB; 1 frame/s, 1.2 kbit/s
   sent:        2 frames, 84 B
+  flooded:     1 frame, 2 copies
+  rates:       the average since the last look, 12 seconds ago
   own:         3 frames to peers, 126 B
   reports:     2 unreachable, 1 ignored
   health:      a probe each 120 ms, again after 40 ms, down after 7 misses, back after 500 ms
   probes:      16 sent, 15 answered, 2 wrong-peer
-  drops:       3 stranger, 1 wrong-vni
+  drops:       `vxgate explain REASON` tells more
+    3 stranger   the datagram came from an address that is no configured peer and in no accepted block
+    1 wrong-vni  the VXLAN header names another VNI than ours
 
 peer: 100.64.158.4
   inner:       10.192.158.4
   state:       up for 1 minute, 5 seconds
-  last heard:  3 seconds ago
+  last heard:  3.3 s ago
   round trip:  1.234 ms
   path mtu:    1500
   macs:        2
-  received:    12 frames, 1.20 KiB
+  received:    12 frames, 1.20 KiB; 1 frame/s, 1.2 kbit/s
   sent:        1 frame, 42 B
 
 peer: 100.64.158.132
@@ -216,9 +231,9 @@ fn show_as_json_is_a_list_of_tunnels() {
 fn peers_are_a_table_or_a_list() {
     let tunnels = [("vxlan0".parse().unwrap(), tunnel().peers)];
     let expected = "\
-peer            inner         dev     state    last heard     round trip  macs  received            sent
-100.64.158.4    10.192.158.4  vxlan0  up       3 seconds ago  1.234 ms    2     12 frames, 1.20 KiB  1 frame, 42 B
-100.64.158.132  -             vxlan0  unknown  never          -           0     0 frames, 0 B        1 frame, 42 B
+peer            inner         dev     state    last heard  round trip  macs  received            sent
+100.64.158.4    10.192.158.4  vxlan0  up       3.3 s ago   1.234 ms    2     12 frames, 1.20 KiB  1 frame, 42 B
+100.64.158.132  -             vxlan0  unknown  never       -           0     0 frames, 0 B        1 frame, 42 B
 "
     .replace("received            sent", "received             sent");
     assert_eq!(text(|out| peers::write(out, PLAIN, &tunnels)), expected);
@@ -313,4 +328,48 @@ fn fdb_output_equals_that_of_bridge_on_the_kernels_device() {
             }
         }
     }
+}
+
+/// The paths of all keys, lists and maps by reason as one.
+fn keys(path: &str, value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(object) => {
+            for (key, value) in object {
+                let free = ["drops", "rx", "tx", "refused", "offload"];
+                let parent = path.rsplit('.').next().unwrap_or_default();
+                let of_reason = free.contains(&parent) && !["frames", "octets"].contains(&key.as_str());
+                let key = if of_reason { "*" } else { key };
+                keys(&format!("{path}.{key}"), value, found);
+            }
+        }
+        serde_json::Value::Array(list) => {
+            list.iter().for_each(|value| keys(&format!("{path}[]"), value, found))
+        }
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+/// Scripts rely on these. `UPDATE_GOLDEN=1` writes the file anew; a key that is gone from it is a script that breaks.
+#[test]
+fn the_keys_of_json_are_those_that_scripts_know() {
+    let mut found = std::collections::BTreeSet::new();
+    let mut look = |verb: &str, json: &str| keys(verb, &parsed(json), &mut found);
+    look("show", &text(|out| show::write(out, Format::Json, &[tunnel()])));
+    let tunnels = [("vxlan0".parse().unwrap(), tunnel().peers)];
+    look("peer", &text(|out| peers::write(out, Format::Json, &tunnels)));
+    look("fdb", &fdb(Format::Json, true, true, &entries()));
+    let mut explained = Vec::new();
+    crate::explain::run(Some("runt"), Format::Json, &mut explained).unwrap();
+    look("explain", &String::from_utf8(explained).unwrap());
+    let found: String = found.iter().map(|key| format!("{key}\n")).collect();
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/print/golden/json-keys.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &found).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), found);
 }

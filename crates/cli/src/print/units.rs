@@ -58,6 +58,39 @@ impl fmt::Display for Ago {
     }
 }
 
+/// How long ago something was, to a tenth of a second while that says anything, or `never`.
+pub(crate) struct MillisAgo(pub(crate) Option<u64>);
+
+impl fmt::Display for MillisAgo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(millis @ ..10_000) => write!(f, "{}.{} s ago", millis / 1000, millis % 1000 / 100),
+            Some(millis) => write!(f, "{} ago", Seconds(millis / 1000)),
+            None => f.write_str("never"),
+        }
+    }
+}
+
+/// A rate in steps of a thousand, as in `1.20 kbit/s`.
+pub(crate) struct PerSecond(pub(crate) u64, pub(crate) &'static str);
+
+impl fmt::Display for PerSecond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut value = self.0 as f64;
+        if self.0 < 1000 {
+            return write!(f, "{} {}/s", self.0, self.1);
+        }
+        for prefix in ["k", "M", "G", "T", "P", "E"] {
+            value /= 1000.0;
+            // What would be rounded up to 1000 belongs to the next prefix.
+            if value < 999.95 || prefix == "E" {
+                return write!(f, "{value:.1} {prefix}{}/s", self.1);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Microseconds as milliseconds, or `-`.
 pub(crate) struct Millis(pub(crate) Option<u64>);
 
@@ -112,6 +145,30 @@ mod tests {
         assert_eq!(Ago(None).to_string(), "never");
         assert_eq!(Ago(Some(0)).to_string(), "now");
         assert_eq!(Ago(Some(61)).to_string(), "1 minute, 1 second ago");
+    }
+
+    #[test]
+    fn what_was_heard_just_now_is_told_to_a_tenth_of_a_second() {
+        for (millis, text) in
+            [(0, "0.0 s ago"), (349, "0.3 s ago"), (9_999, "9.9 s ago"), (61_000, "1 minute, 1 second ago")]
+        {
+            assert_eq!(MillisAgo(Some(millis)).to_string(), text);
+        }
+        assert_eq!(MillisAgo(None).to_string(), "never");
+    }
+
+    #[test]
+    fn rates_have_the_prefix_that_leaves_three_figures() {
+        for (rate, text) in [
+            (0, "0 bit/s"),
+            (999, "999 bit/s"),
+            (1000, "1.0 kbit/s"),
+            (999_949, "999.9 kbit/s"),
+            (999_950, "1.0 Mbit/s"),
+            (u64::MAX, "18.4 Ebit/s"),
+        ] {
+            assert_eq!(PerSecond(rate, "bit").to_string(), text);
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::error::Error;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::watch::Receiver;
@@ -29,6 +29,7 @@ use super::forward::{self, Forwarding, Side};
 use super::gate::follow::Follower;
 use super::health::{self, Watch};
 use super::hook::Hook;
+use super::look::{LastLook, now};
 use super::paths;
 use super::plan::Plan;
 use super::serve::{About, Tenant};
@@ -170,6 +171,7 @@ impl Life {
             netlink: netlink.clone(),
             paths_changed: Arc::clone(&paths_changed),
             reports: Arc::default(),
+            last_look: LastLook::new(started),
             down: Notify::new(),
         });
         let watch = Watch {
@@ -307,10 +309,4 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// The edge where time enters the daemon.
-#[expect(clippy::disallowed_methods, reason = "the daemon is an edge where time enters")]
-fn now() -> Instant {
-    Instant::now()
 }

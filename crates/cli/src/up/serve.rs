@@ -16,12 +16,13 @@ use vxgate_forwarder::{Control, Ended, UdpBuffers};
 use vxgate_netlink::Netlink;
 
 use super::health::ReportCounts;
+use super::look::{LastLook, now};
 use super::tunnel::OffloadView;
 use crate::config::unusable_outer;
 use crate::config::values::PeerSpec;
 use crate::control::protocol::{
-    EntryState, FdbEntry, FdbFill, FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, Health, OwnTraffic,
-    PeerState, PeerStatus, Refusal, Reports, Sizes, Traffic, TunnelStatus,
+    Dropped, EntryState, FdbEntry, FdbFill, FdbNew, FdbPage, FdbTarget, FdbVerb, Flood, FlushFilter, Health,
+    OwnTraffic, PeerState, PeerStatus, Rates, Refusal, Reports, Sizes, TableCounts, Traffic, TunnelStatus,
 };
 use crate::control::server::Handler;
 
@@ -39,6 +40,8 @@ pub(super) struct Tenant {
     /// Told when something is to be known of the paths that was not: a path, or a peer.
     pub(super) paths_changed: Arc<Notify>,
     pub(super) reports: Arc<ReportCounts>,
+    /// What was counted when somebody last looked.
+    pub(super) last_look: LastLook,
     /// Told when a client wants the tunnel to end.
     pub(super) down: Notify,
 }
@@ -141,10 +144,9 @@ impl Tenant {
             Ok(_) | Err(_) => None,
         }
     }
-}
 
-impl Handler for Tenant {
-    async fn show(&self) -> Result<TunnelStatus, Refusal> {
+    /// How it stands. Rates are left out: they are of whoever looks.
+    pub(super) async fn status(&self) -> Result<TunnelStatus, Refusal> {
         let (peers, counts, limit, at) = self
             .ask(|segment, now| {
                 let peers: Vec<PeerView> = segment.peers().filter(|peer| peer.configured).collect();
@@ -196,8 +198,28 @@ impl Handler for Tenant {
                 ignored: self.reports.ignored.load(Ordering::Relaxed),
             },
             health: about.health.map(|config| health(&config, &counts)),
-            drops: drops(&counts),
+            rates: Rates::default(),
+            flood: Flood { frames: counts.floods, copies: counts.flood_copies },
+            table: TableCounts {
+                learned: counts.learned,
+                moved: counts.moved,
+                aged: counts.aged,
+                refused_macs: counts.refused_macs,
+                refused_peers: counts.refused_peers,
+            },
+            drops: named(
+                counts.overlay_drops.iter().zip(&counts.underlay_drops).map(|(out, back)| out + back),
+            ),
+            dropped: Dropped { rx: named(counts.underlay_drops), tx: named(counts.overlay_drops) },
         })
+    }
+}
+
+impl Handler for Tenant {
+    async fn show(&self) -> Result<TunnelStatus, Refusal> {
+        let mut status = self.status().await?;
+        self.last_look.rate(&mut status, now());
+        Ok(status)
     }
 
     async fn fdb_page(&self, cursor: u64, limit: usize) -> Result<FdbPage, Refusal> {
@@ -316,6 +338,7 @@ fn status(peer: &PeerView, now: Timestamp) -> PeerStatus {
         },
         state_for_s: peer.health.since.map(|since| now.saturating_since(since).as_secs()),
         last_heard_s: silence.map(|silence| silence.as_secs()),
+        last_heard_ms: silence.and_then(|silence| u64::try_from(silence.as_millis()).ok()),
         rtt_us: peer.health.rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
         path_mtu: peer.path_mtu,
         macs: peer.macs as u64,
@@ -323,6 +346,7 @@ fn status(peer: &PeerView, now: Timestamp) -> PeerStatus {
         rx_octets: peer.counts.rx.octets,
         tx_frames: peer.counts.tx.frames,
         tx_octets: peer.counts.tx.octets,
+        rates: Rates::default(),
     }
 }
 
@@ -364,9 +388,8 @@ fn health(config: &HealthConfig, counts: &Counts) -> Health {
     }
 }
 
-/// Drops of both directions by name; a reason that never struck is left out.
-fn drops(counts: &Counts) -> BTreeMap<String, u64> {
-    let both = counts.overlay_drops.iter().zip(&counts.underlay_drops).map(|(out, back)| out + back);
-    let named = DropReason::ALL.iter().zip(both).filter(|(_, count)| *count > 0);
+/// Drops by name, in the order of [`DropReason::ALL`]; a reason that never struck is left out.
+fn named(drops: impl IntoIterator<Item = u64>) -> BTreeMap<String, u64> {
+    let named = DropReason::ALL.iter().zip(drops).filter(|(_, count)| *count > 0);
     named.map(|(reason, count)| (reason.name().to_owned(), count)).collect()
 }

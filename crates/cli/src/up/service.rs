@@ -168,12 +168,14 @@ mod tests {
             state,
             path_mtu: None,
             last_heard_s: None,
+            last_heard_ms: None,
             rtt_us: None,
             macs: 0,
             rx_frames: 0,
             rx_octets: 0,
             tx_frames: 0,
             tx_octets: 0,
+            rates: crate::control::protocol::Rates::default(),
         }
     }
 
