@@ -13,6 +13,7 @@ mod failure;
 mod gate;
 mod init;
 mod lab;
+mod metrics;
 mod migrate;
 mod namespaces;
 mod own_file;

@@ -49,6 +49,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("probe-misses", "VXGATE_PROBE_MISSES"),
     ("hold-down", "VXGATE_HOLD_DOWN"),
     ("on-event", "VXGATE_ON_EVENT"),
+    ("metrics", "VXGATE_METRICS"),
     ("gate-peers", "VXGATE_GATE_PEERS"),
     ("vpg-id", "VXGATE_VPG_ID"),
     ("open-gate", "VXGATE_OPEN_GATE"),
@@ -188,7 +189,7 @@ mod tests {
                 line.push(format!("--{option}={}", if option == "source-port" { "4789" } else { default }));
             }
         }
-        assert_eq!(line.len(), 29, "{line:?}");
+        assert_eq!(line.len(), 30, "{line:?}");
         assert_eq!(UpConfig::new(read_layer(line).unwrap()), UpConfig::new(UpOptions::default()));
     }
 

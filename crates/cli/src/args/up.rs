@@ -12,7 +12,8 @@ use vxgate_codec::{ReservedBits, Vni};
 
 use self::gate::GateOptions;
 use crate::config::values::{
-    self, BusyPoll, CpuList, DeviceName, Df, Forward, MssClamp, Mtu, PeerSpec, SourcePort, Threads, Tos, Ttl,
+    self, BusyPoll, CpuList, DeviceName, Df, Forward, MetricsAddr, MssClamp, Mtu, PeerSpec, SourcePort,
+    Threads, Tos, Ttl,
 };
 
 /// One layer of options: what the command line, the environment, a file or the init script's arguments say.
@@ -234,6 +235,13 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "PROGRAM", value_parser = values::program, help_heading = "Health")]
     pub(crate) on_event: Option<PathBuf>,
 
+    /// Address to serve metrics and health at: IP:PORT, :PORT for every address, or off [default: off]
+    ///
+    /// /metrics is for Prometheus; /healthz says 200 while each tunnel has a peer that is up, else 503 and why. Anybody who reaches the
+    /// address may read both: 127.0.0.1:9789 is for this host alone.
+    #[arg(long, value_name = "ADDR|off", value_parser = values::metrics, help_heading = "Operation")]
+    pub(crate) metrics: Option<MetricsAddr>,
+
     /// From the Gate.
     #[command(flatten)]
     pub(crate) gate: GateOptions,
@@ -288,6 +296,7 @@ impl UpOptions {
             probe_misses: self.probe_misses.or(lower.probe_misses),
             hold_down: self.hold_down.or(lower.hold_down),
             on_event: self.on_event.or(lower.on_event),
+            metrics: self.metrics.or(lower.metrics),
             gate: self.gate.over(lower.gate),
         }
     }
