@@ -12,6 +12,7 @@ mod failure;
 mod gate;
 mod init;
 mod lab;
+mod man;
 mod migrate;
 mod namespaces;
 mod own_file;
