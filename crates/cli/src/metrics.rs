@@ -15,7 +15,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -23,6 +23,7 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
@@ -59,19 +60,15 @@ pub(crate) struct MetricsError {
 impl MetricsError {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
-        match self.source.kind() {
-            io::ErrorKind::AddrInUse => {
-                Some("another program has that port: choose another one, or leave --metrics out".to_owned())
-            }
-            io::ErrorKind::AddrNotAvailable => Some(
+        let hint = match Errno::from_io_error(&self.source)? {
+            Errno::ADDRINUSE => "another program has that port: choose another one, or leave --metrics out",
+            Errno::ADDRNOTAVAIL => {
                 "that address is none of this host's; 127.0.0.1:PORT serves this host alone, :PORT everybody"
-                    .to_owned(),
-            ),
-            io::ErrorKind::PermissionDenied => {
-                Some("a port below 1024 needs CAP_NET_BIND_SERVICE: choose a higher one".to_owned())
             }
-            _ => None,
-        }
+            Errno::ACCESS => "a port below 1024 needs CAP_NET_BIND_SERVICE: choose a higher one",
+            _ => return None,
+        };
+        Some(hint.to_owned())
     }
 }
 
@@ -176,7 +173,7 @@ async fn answer(request: &Request<Incoming>, tunnels: &impl Tunnels) -> Response
         return refused;
     }
     match request.uri().path() {
-        "/metrics" => match exposition::text(&tunnels.statuses().await) {
+        "/metrics" => match exposition::text(&tunnels.statuses().await, wall_clock()) {
             Ok(exposed) => text(StatusCode::OK, exposition::CONTENT_TYPE, exposed),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{error}\n")),
         },
@@ -187,6 +184,12 @@ async fn answer(request: &Request<Incoming>, tunnels: &impl Tunnels) -> Response
         "/" => text(StatusCode::OK, PLAIN, "vxgate: /metrics for Prometheus, /healthz for probes\n"),
         _ => text(StatusCode::NOT_FOUND, PLAIN, "there are /metrics and /healthz\n"),
     }
+}
+
+/// The edge where the time of day enters.
+#[expect(clippy::disallowed_methods, reason = "what is exposed says when something was")]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
 }
 
 const PLAIN: &str = "text/plain; charset=utf-8";

@@ -144,6 +144,9 @@ fn read_file(path: &str) -> io::Result<String> {
 }
 
 #[cfg(test)]
+mod manifests;
+
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
     use std::fs;

@@ -50,6 +50,7 @@ pub(super) struct Scrape<'a> {
     now: f64,
 }
 
+#[cfg(test)]
 impl Family {
     /// The name as it stands in the text.
     pub(super) fn full_name(&self) -> String {
@@ -279,7 +280,7 @@ pub(super) const FAMILIES: &[Family] = &[
         help: "What looked like an answer to a probe and was none, by reason",
         samples: |scrape, out| {
             each_tunnel(scrape, out, |tunnel, labels, out| {
-                for health in &tunnel.health {
+                if let Some(health) = &tunnel.health {
                     for reason in AnswerRefusal::ALL {
                         let count = health.refused.get(reason.name()).copied().unwrap_or_default();
                         out.push((with(labels, "reason", reason.name()), count as f64));
@@ -418,9 +419,9 @@ impl Process {
     }
 }
 
-/// The text.
-pub(super) fn text(tunnels: &[TunnelStatus]) -> Result<String, fmt::Error> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64();
+/// The text, as it is at this time.
+pub(super) fn text(tunnels: &[TunnelStatus], now: SystemTime) -> Result<String, fmt::Error> {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64();
     let scrape = Scrape { tunnels, process: Process::look(), now };
     let mut registry = Registry::default();
     let families = FAMILIES.iter().map(|family| {
