@@ -50,6 +50,9 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("hold-down", "VXGATE_HOLD_DOWN"),
     ("on-event", "VXGATE_ON_EVENT"),
     ("metrics", "VXGATE_METRICS"),
+    ("storm-limit", "VXGATE_STORM_LIMIT"),
+    ("max-macs-per-peer", "VXGATE_MAX_MACS_PER_PEER"),
+    ("flap-damping", "VXGATE_FLAP_DAMPING"),
     ("gate-peers", "VXGATE_GATE_PEERS"),
     ("vpg-id", "VXGATE_VPG_ID"),
     ("open-gate", "VXGATE_OPEN_GATE"),
@@ -192,7 +195,7 @@ mod tests {
                 line.push(format!("--{option}={}", if option == "source-port" { "4789" } else { default }));
             }
         }
-        assert_eq!(line.len(), 30, "{line:?}");
+        assert_eq!(line.len(), 33, "{line:?}");
         assert_eq!(UpConfig::new(read_layer(line).unwrap()), UpConfig::new(UpOptions::default()));
     }
 
