@@ -266,6 +266,7 @@ fn the_help_of_every_verb_is_on_standard_output_and_has_an_example() {
         "gate unregister",
         "gate open",
         "gate close",
+        "capture",
         "explain",
         "top",
         "lab",

@@ -4,6 +4,7 @@
 //! wrong becomes a [`Failure`] with exit status 2.
 
 pub(crate) mod bench;
+pub(crate) mod capture;
 pub(crate) mod doctor;
 pub(crate) mod environment;
 pub(crate) mod fdb;
@@ -21,6 +22,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::bench::{Against, BenchArgs};
+use self::capture::CaptureArgs;
 use self::doctor::DoctorArgs;
 use self::environment::VARIABLES;
 use self::fdb::FdbCommand;
@@ -169,6 +171,9 @@ Examples:
         #[arg(value_name = "DEV", help = "[dev] DEV; every tunnel where none is named")]
         words: Vec<String>,
     },
+    /// Write frames, datagrams or what is dropped to a file or a pipe, as pcapng
+    #[command(after_help = capture::HELP)]
+    Capture(CaptureArgs),
     /// Show and change the forwarding database, in the words of `bridge fdb`
     #[command(after_help = "Without a verb it shows.
 

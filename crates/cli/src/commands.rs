@@ -15,7 +15,7 @@ use crate::control::runtime_dir::RuntimeDir;
 use crate::failure::Failure;
 use crate::print::fdb::FdbPrinter;
 use crate::print::{self, Format, Style};
-use crate::{bench, doctor, explain, gate, init, lab, man, migrate, top, up, watch};
+use crate::{bench, capture, doctor, explain, gate, init, lab, man, migrate, top, up, watch};
 
 /// Does what the command line asks for.
 pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure> {
@@ -30,6 +30,10 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
             }
         }
         Some(Command::Top { words }) => top::run(args::parse_device("top", &words)?.as_ref()),
+        Some(Command::Capture(args)) => {
+            let dev = args::parse_device("capture", &args.words)?;
+            capture::run(&args, connect("capture", dev.as_ref())?)
+        }
         Some(Command::Explain { reason, output: own }) => {
             explain::run(reason.as_deref(), format(own.or(output)), out)
         }

@@ -4,6 +4,7 @@
 
 mod args;
 mod bench;
+mod capture;
 mod commands;
 mod config;
 mod control;

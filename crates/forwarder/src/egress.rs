@@ -9,13 +9,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use vxgate_codec::tcp;
+use vxgate_codec::{tcp, vxlan};
 use vxgate_core::{
     Counters, DropReason, FloodLists, Limits, OverlayHalf, OverlayVerdict, PeerId, StormLimit, Timestamp,
     Transmit,
 };
 use vxgate_offload::Work;
 
+use crate::capture::CaptureTap;
 use crate::outer::OuterPolicy;
 use crate::own::Answers;
 use crate::own_datagram::OwnDatagram;
@@ -31,6 +32,7 @@ pub struct Egress<R, T> {
     limits: Arc<Limits>,
     storm: Arc<StormLimit>,
     own: Option<OwnDatagram>,
+    capture: Option<Arc<CaptureTap>>,
     policy: OuterPolicy,
     tally: CounterTally,
     targets: Vec<Target>,
@@ -51,7 +53,20 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
         let (limits, storm, tally) = (half.limits(), half.storm_limit(), CounterTally(counters));
         let host = Host { answers: None, allowance: Allowance::FULL };
         let (targets, fitting) = (Vec::new(), Vec::new());
-        Self { port, underlay, half, limits, storm, own: None, policy, tally, targets, fitting, host }
+        Self {
+            port,
+            underlay,
+            half,
+            limits,
+            storm,
+            own: None,
+            capture: None,
+            policy,
+            tally,
+            targets,
+            fitting,
+            host,
+        }
     }
 
     /// The same, with somebody to take answers to the host.
@@ -59,9 +74,9 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
         Self { host: Host { answers: Some(answers), ..self.host }, ..self }
     }
 
-    /// The same at this address and port, by which it knows its own datagrams.
-    pub(crate) fn at(self, local: Option<SocketAddr>) -> Self {
-        Self { own: local.and_then(OwnDatagram::of), ..self }
+    /// The same at this address and port, by which it knows its own datagrams, with somebody who may want copies.
+    pub(crate) fn at(self, local: Option<SocketAddr>, capture: Arc<CaptureTap>) -> Self {
+        Self { own: local.and_then(OwnDatagram::of), capture: Some(capture), ..self }
     }
 
     /// Forwards one batch and returns how many frames it held; 0 means that none was queued.
@@ -87,6 +102,7 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
     /// The second half of a turn: sends the batch.
     pub(crate) fn forward(&mut self, count: usize) -> io::Result<()> {
         let (mss, everywhere) = (self.limits.mss(), self.limits.everywhere());
+        let listeners = self.capture.as_ref().and_then(|capture| capture.listeners());
         for index in 0..count {
             let mut frame = self.port.frame(index);
             if let Some(limit) = mss
@@ -98,6 +114,9 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
             let (octets, frames) = (frame.octets(), frame.frames() as u64);
             if self.own.as_ref().is_some_and(|own| own.is_from_here(octets)) {
                 self.tally.0.count_overlay_refusal(DropReason::TunnelInTunnel, octets.len() as u64);
+                if let Some(listeners) = &listeners {
+                    listeners.dropped(true, DropReason::TunnelInTunnel, None, octets);
+                }
                 continue;
             }
             let single;
@@ -121,6 +140,14 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
                             let is_admitted = storm.admit_out(to.peer, frames, now);
                             if !is_admitted {
                                 tally.dropped(to.peer, DropReason::StormLimit, frames);
+                                if let Some(listeners) = &listeners {
+                                    listeners.dropped(
+                                        true,
+                                        DropReason::StormLimit,
+                                        Some(to.address.ip()),
+                                        octets,
+                                    );
+                                }
                             }
                             is_admitted
                         });
@@ -131,12 +158,22 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
                     &self.targets
                 }
                 // The core has counted it.
-                OverlayVerdict::Drop(_) => continue,
+                OverlayVerdict::Drop(reason) => {
+                    if let Some(listeners) = &listeners {
+                        listeners.dropped(true, reason, None, octets);
+                    }
+                    continue;
+                }
             };
             // A superframe is longer than the frames that it becomes.
             if octets.len() > everywhere && frame.longest() > everywhere {
                 let of = (frame.longest(), frames);
                 let room = fit(targets, of, &self.limits, &mut self.fitting, &mut self.tally);
+                if let Some(listeners) = &listeners {
+                    for to in targets.iter().filter(|to| !self.fitting.contains(to)) {
+                        listeners.dropped(true, DropReason::TooBig, Some(to.address.ip()), octets);
+                    }
+                }
                 if self.fitting.is_empty() {
                     self.host.tell_too_big(octets, room, &self.tally.0);
                     continue;
@@ -144,6 +181,13 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
                 targets = &self.fitting;
             }
             let outer = self.policy.outer(octets);
+            if let Some(listeners) = &listeners {
+                listeners.inner(true, octets, targets.iter().map(|to| to.address.ip()));
+                for to in targets {
+                    let header = vxlan::Header::new(to.vni).to_bytes();
+                    listeners.outer(true, to.address, outer.tos, &[&header, octets]);
+                }
+            }
             self.underlay.push(octets, frame.work, &outer, targets, &mut self.tally);
         }
         if count > 0 {

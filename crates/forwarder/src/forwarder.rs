@@ -28,6 +28,7 @@ use vxgate_core::{AllCounters, Event, FloodLists, Segment, Timestamp, UnderlayVi
 use vxgate_sys::eventfd::EventFd;
 
 use crate::affinity;
+use crate::capture::{Capture, CaptureOptions, CaptureTap};
 use crate::egress::Egress;
 use crate::ingress::Ingress;
 use crate::outer::OuterPolicy;
@@ -89,18 +90,22 @@ pub(crate) struct Shared {
     pub(crate) view: ArcSwapOption<UnderlayView>,
     /// The same for all threads: what one notes, another compares.
     pub(crate) clock: Clock,
+    /// Who gets copies of frames.
+    pub(crate) capture: Arc<CaptureTap>,
 }
 
 impl Shared {
     pub(crate) fn new() -> io::Result<Self> {
+        let clock = Clock::start();
         Ok(Self {
+            capture: Arc::new(CaptureTap::new(clock)),
             stop: AtomicBool::new(false),
             stopping: EventFd::new()?,
             wake_owner: EventFd::new()?,
             on_news: OnceLock::new(),
             flood: ArcSwapOption::empty(),
             view: ArcSwapOption::empty(),
-            clock: Clock::start(),
+            clock,
         })
     }
 
@@ -189,16 +194,19 @@ impl Forwarder {
         let (underlay_rx, underlay_tx) = underlay.split();
         let (half, counters) = (segment.overlay_half(), segment.counters());
         let egress = Egress::new(port_rx, underlay_tx, half, counters, policy);
-        let egress = egress.with_answers(answers.clone()).at(local);
-        let inward = OwnerInward::new(Ingress::new(underlay_rx, port_tx, segment)?.at(local), lines);
+        let egress = egress.with_answers(answers.clone()).at(local, Arc::clone(&forwarder.shared.capture));
+        let ingress = Ingress::new(underlay_rx, port_tx, segment)?;
+        let inward = OwnerInward::new(ingress.at(local, Arc::clone(&forwarder.shared.capture)), lines);
         forwarder.start_worker(0, inward, Outward::new(egress, Some(outbox)), &mut processors, options)?;
         for (number, ((port, underlay), (overlay_half, underlay_half))) in (1..).zip(others) {
             let (port_rx, port_tx) = port.split();
             let (underlay_rx, underlay_tx) = underlay.split();
             let counters = overlay_half.counters();
             let egress = Egress::new(port_rx, underlay_tx, overlay_half, counters, policy);
-            let egress = egress.with_answers(answers.clone()).at(local);
-            let ingress = Ingress::of_worker(underlay_rx, port_tx, underlay_half)?.at(local);
+            let egress =
+                egress.with_answers(answers.clone()).at(local, Arc::clone(&forwarder.shared.capture));
+            let ingress = Ingress::of_worker(underlay_rx, port_tx, underlay_half)?;
+            let ingress = ingress.at(local, Arc::clone(&forwarder.shared.capture));
             let inward = ReporterInward::new(ingress, sighting_tx.clone());
             forwarder.start_worker(number, inward, Outward::new(egress, None), &mut processors, options)?;
         }
@@ -372,6 +380,15 @@ impl fmt::Display for Ended {
 impl std::error::Error for Ended {}
 
 impl Control {
+    /// Begins to copy frames, of all workers, until what is returned is dropped. Whether or not they are read in time, frames are
+    /// forwarded as before.
+    ///
+    /// # Errors
+    /// `QuotaExceeded`: four listen already.
+    pub fn capture(&self, options: CaptureOptions) -> io::Result<Capture> {
+        Capture::begin(&self.shared.capture, options)
+    }
+
     /// Has the ingress thread call `look` with the segment and the time, between two batches, and returns its answer.
     /// What it changes is in force in both directions when this returns. Keep `look` short: frames wait for it.
     ///

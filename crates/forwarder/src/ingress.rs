@@ -18,6 +18,7 @@ use vxgate_core::{
 };
 use vxgate_offload::Work;
 
+use crate::capture::CaptureTap;
 use crate::own::Answer;
 use crate::own_datagram::OwnDatagram;
 use crate::port::{Frame, HEADROOM_OCTETS, PortTx};
@@ -52,18 +53,29 @@ pub struct Ingress<R, T, J = Segment> {
     limits: Arc<Limits>,
     mtu_octets: usize,
     own: Option<OwnDatagram>,
+    capture: Option<Arc<CaptureTap>>,
     /// Frames of this batch that the port has taken, and may still lose at the flush: whose they are, and their octets.
     taken: Vec<(Option<PeerId>, u64)>,
 }
 
 impl<R: UnderlayRx, T: PortTx, J: Judge> Ingress<R, T, J> {
     fn joined(underlay: R, port: T, judge: J, counters: Arc<Counters>, limits: Arc<Limits>) -> Self {
-        Self { underlay, port, judge, counters, limits, mtu_octets: 0, own: None, taken: Vec::new() }
+        Self {
+            underlay,
+            port,
+            judge,
+            counters,
+            limits,
+            mtu_octets: 0,
+            own: None,
+            capture: None,
+            taken: Vec::new(),
+        }
     }
 
-    /// The same at this address and port, by which it knows datagrams for itself.
-    pub(crate) fn at(self, local: Option<SocketAddr>) -> Self {
-        Self { own: local.and_then(OwnDatagram::of), ..self }
+    /// The same at this address and port, by which it knows datagrams for itself, with somebody who may want copies.
+    pub(crate) fn at(self, local: Option<SocketAddr>, capture: Arc<CaptureTap>) -> Self {
+        Self { own: local.and_then(OwnDatagram::of), capture: Some(capture), ..self }
     }
 
     /// Forwards one batch and returns how many datagrams it held; 0 means that none was queued.
@@ -84,27 +96,43 @@ impl<R: UnderlayRx, T: PortTx, J: Judge> Ingress<R, T, J> {
     /// The second half of a turn: delivers the batch.
     pub(crate) fn forward(&mut self, count: usize, now: Timestamp) -> io::Result<()> {
         let mss = self.limits.mss();
+        let listeners = self.capture.as_ref().and_then(|capture| capture.listeners());
         for index in 0..count {
             let datagram = self.underlay.datagram(index);
             let payload = &mut datagram.buffer[datagram.payload.clone()];
+            if let Some(listeners) = &listeners {
+                let peer = SocketAddr::new(datagram.source, 0);
+                listeners.outer(false, peer, datagram.tos.unwrap_or_default(), &[payload]);
+            }
+            let tell = |reason: DropReason, octets: &[u8]| {
+                if let Some(listeners) = &listeners {
+                    listeners.dropped(false, reason, Some(datagram.source), octets);
+                }
+            };
             if datagram.truncated {
                 self.counters.count_underlay_refusal(DropReason::CutShort, payload.len() as u64);
+                tell(DropReason::CutShort, payload);
                 continue;
             }
             let (start, peer) = match self.judge.handle_underlay(datagram.source, payload, now) {
                 UnderlayVerdict::Deliver { frame_offset, peer } => (frame_offset, peer),
                 // The core has counted it.
-                UnderlayVerdict::Drop(_) => continue,
+                UnderlayVerdict::Drop(reason) => {
+                    tell(reason, payload);
+                    continue;
+                }
             };
             let inner = &mut payload[start..];
             if self.own.as_ref().is_some_and(|own| own.is_for_here(inner)) {
                 self.counters.count_underlay_drop(DropReason::TunnelInTunnel, 1);
+                tell(DropReason::TunnelInTunnel, inner);
                 continue;
             }
             if let Some(tos) = datagram.tos
                 && ecn::decap_frame(tos, inner).is_err()
             {
                 self.counters.count_underlay_drop(DropReason::Ecn, 1);
+                tell(DropReason::Ecn, inner);
                 continue;
             }
             let work = datagram
@@ -115,6 +143,9 @@ impl<R: UnderlayRx, T: PortTx, J: Judge> Ingress<R, T, J> {
                 && tcp::may_be_syn(inner)
             {
                 tcp::clamp_mss(inner, limit, work.unfinished_field());
+            }
+            if let Some(listeners) = &listeners {
+                listeners.inner(false, inner, std::iter::once(datagram.source));
             }
             let octets = inner.len() as u64;
             let range = datagram.payload.start + start..datagram.payload.end;

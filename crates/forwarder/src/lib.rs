@@ -51,6 +51,7 @@
 #![forbid(unsafe_code)]
 
 mod affinity;
+mod capture;
 mod egress;
 mod faulty;
 mod forwarder;
@@ -69,6 +70,7 @@ pub mod underlay;
 mod worker;
 
 pub use affinity::{PROCESSOR_MAX, check_processor};
+pub use capture::{Capture, CaptureOptions, Captured, CapturedAt, SNAPLEN_MAX};
 pub use egress::Egress;
 pub use faulty::{Faults, FaultyPort};
 pub use forwarder::{Control, Direction, Ended, Forwarder, ForwarderError, WorkerOptions};

@@ -292,6 +292,7 @@ pub(crate) fn run_outward<R: PortRx, T: UnderlayTx>(
 }
 
 /// The edge where time enters.
+#[derive(Clone, Copy)]
 pub(crate) struct Clock(Instant);
 
 impl Clock {

@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use super::lock::Watch;
 use super::protocol::{
-    FdbEntry, FdbNew, FdbTarget, FdbVerb, FlushFilter, MAX_PAGE_ENTRIES, MAX_RESPONSE_OCTETS, PeerStatus,
-    Refusal, Request, Response, TunnelStatus,
+    CaptureWanted, Capturing, FdbEntry, FdbNew, FdbTarget, FdbVerb, FlushFilter, MAX_PAGE_ENTRIES,
+    MAX_RESPONSE_OCTETS, PeerStatus, Refusal, Request, Response, TunnelStatus,
 };
 use super::runtime_dir::{RuntimeDir, VARIABLE};
 use crate::config::values::{DeviceName, PeerSpec};
@@ -217,6 +217,18 @@ impl Client {
             Watch::open(&self.lock).map_err(|error| ClientError::Io { path: self.lock.clone(), error })?;
         self.done(&Request::Down)?;
         if watch.wait_free(DOWN_TIMEOUT) { Ok(()) } else { Err(ClientError::StillUp { dev: self.dev }) }
+    }
+
+    /// Begins a capture: what there is to know, the connection that carries copies from now on, and what came by it already.
+    pub(crate) fn capture(
+        mut self,
+        wanted: &CaptureWanted,
+    ) -> Result<(Capturing, UnixStream, Vec<u8>), ClientError> {
+        let Response::Capturing(info) = self.call(&Request::Capture(wanted.clone()))? else {
+            return Err(self.out_of_turn());
+        };
+        let rest = self.stream.buffer().to_vec();
+        Ok((info, self.stream.into_inner(), rest))
     }
 
     fn done(&mut self, request: &Request) -> Result<(), ClientError> {

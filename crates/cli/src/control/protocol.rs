@@ -63,6 +63,9 @@ pub(crate) enum Request {
         /// Its outer address.
         ip: IpAddr,
     },
+    /// Begins to copy frames: [`Response::Capturing`], and from then on the connection carries copies (`capture::stream`) until either
+    /// end closes it.
+    Capture(CaptureWanted),
     /// Ends the tunnel. [`Response::Done`] comes first; the tunnel is gone when its lock is free.
     Down,
 }
@@ -88,10 +91,39 @@ pub(crate) enum Response {
         /// Their number.
         entries: u64,
     },
+    /// Copies follow.
+    Capturing(Capturing),
     /// It is done, and there is nothing to say about it.
     Done,
     /// It is not done.
     Error(Refusal),
+}
+
+/// What to copy.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CaptureWanted {
+    /// Frames as the host sends and gets them.
+    pub(crate) inner: bool,
+    /// Datagrams as peers send and get them.
+    pub(crate) outer: bool,
+    /// What is dropped.
+    pub(crate) drops: bool,
+    /// Octets of each.
+    pub(crate) snaplen: u32,
+    /// Only to and from these outer addresses; all where there are none.
+    pub(crate) peers: Vec<IpAddr>,
+}
+
+/// What a reader of copies has to know.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Capturing {
+    /// This host's outer address.
+    pub(crate) local: IpAddr,
+    /// The UDP port of this end.
+    pub(crate) port: u16,
+    /// When the clock of the copies was 0, in nanoseconds since 1970.
+    pub(crate) epoch_ns: u64,
 }
 
 /// Why the daemon did not do it.

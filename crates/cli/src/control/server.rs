@@ -26,14 +26,16 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time;
+use vxgate_forwarder::Capture;
 
 use super::client::{Client, ClientError};
 use super::lock::{DeviceLock, LockError, Watch};
 use super::protocol::{
-    FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, MAX_PAGE_ENTRIES, MAX_REQUEST_OCTETS, PeerStatus,
-    Refusal, Request, Response, TunnelStatus,
+    CaptureWanted, Capturing, FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, MAX_PAGE_ENTRIES,
+    MAX_REQUEST_OCTETS, PeerStatus, Refusal, Request, Response, TunnelStatus,
 };
 use super::runtime_dir::{RuntimeDir, VARIABLE};
+use crate::capture;
 use crate::config::values::{DeviceName, PeerSpec};
 
 /// Longest wait for a tunnel that is ending.
@@ -65,6 +67,9 @@ pub(crate) trait Handler: Send + Sync + 'static {
 
     /// Takes a peer away.
     fn peer_del(&self, ip: IpAddr) -> impl Future<Output = Result<(), Refusal>> + Send;
+
+    /// Begins to copy frames for a client.
+    fn capture(&self, wanted: CaptureWanted) -> Result<(Capturing, Capture), Refusal>;
 
     /// Tells the daemon to end; returns at once. The client has its answer already, and waits for the lock.
     fn down(&self);
@@ -234,6 +239,10 @@ async fn converse<H: Handler>(stream: UnixStream, handler: &H, limits: Limits) {
         } else {
             match serde_json::from_slice(&line) {
                 Ok(Request::Down) => (Response::Done, Last::Down),
+                Ok(Request::Capture(wanted)) => match handler.capture(wanted) {
+                    Ok((info, copies)) => (Response::Capturing(info), Last::Capture(Box::new(copies))),
+                    Err(refusal) => (Response::Error(refusal), Last::No),
+                },
                 Ok(request) => {
                     let answer = time::timeout(limits.handler, answer(handler, request)).await;
                     let late = |_| Err(Refusal::new("the tunnel is too busy to answer"));
@@ -247,6 +256,10 @@ async fn converse<H: Handler>(stream: UnixStream, handler: &H, limits: Limits) {
             // Whether or not the client took its answer, it asked for the end.
             Last::Down => return handler.down(),
             Last::Close => return,
+            Last::Capture(copies) if matches!(sent, Ok(Ok(()))) => {
+                return capture::serve(stream.into_inner(), *copies).await;
+            }
+            Last::Capture(_) => return,
             Last::No if matches!(sent, Ok(Ok(()))) => {}
             Last::No => return,
         }
@@ -259,6 +272,8 @@ enum Last {
     No,
     /// The end of the connection.
     Close,
+    /// Copies of frames, until the client has enough.
+    Capture(Box<Capture>),
     /// The end of the tunnel.
     Down,
 }
@@ -276,7 +291,8 @@ async fn answer<H: Handler>(handler: &H, request: Request) -> Result<Response, R
         Request::PeerList => Response::Peers { peers: handler.peer_list().await? },
         Request::PeerAdd { ip, inner } => done(handler.peer_add(PeerSpec { outer: ip, inner }).await)?,
         Request::PeerDel { ip } => done(handler.peer_del(ip).await)?,
-        Request::Down => Response::Done,
+        // Both are the connection's own.
+        Request::Down | Request::Capture(_) => Response::Done,
     })
 }
 

@@ -129,6 +129,10 @@ impl Handler for Notebook {
         Ok(())
     }
 
+    fn capture(&self, _: CaptureWanted) -> Result<(Capturing, vxgate_forwarder::Capture), Refusal> {
+        Err(Refusal::new("nothing to copy"))
+    }
+
     fn down(&self) {
         if let Some(stop) = self.down.lock().unwrap().take() {
             let _ = stop.send(());

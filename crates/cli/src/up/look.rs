@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::control::protocol::{Rates, Traffic, TunnelStatus};
 
@@ -90,6 +90,12 @@ impl Both {
 #[expect(clippy::disallowed_methods, reason = "the daemon is an edge where time enters")]
 pub(super) fn now() -> Instant {
     Instant::now()
+}
+
+/// The edge where the time of day enters.
+#[expect(clippy::disallowed_methods, reason = "a capture says when something was")]
+pub(super) fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
 }
 
 #[cfg(test)]

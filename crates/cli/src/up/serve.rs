@@ -12,17 +12,18 @@ use vxgate_core::{
     FlushFilter as CoreFilter, HealthConfig, PageCursor, PeerState as CorePeerState, PeerView, Remote,
     Segment, Timestamp,
 };
-use vxgate_forwarder::{Control, Ended, UdpBuffers};
+use vxgate_forwarder::{Capture, CaptureOptions, Control, Ended, UdpBuffers};
 use vxgate_netlink::Netlink;
 
 use super::health::ReportCounts;
-use super::look::{LastLook, now};
+use super::look::{LastLook, now, since_1970};
 use super::tunnel::OffloadView;
 use crate::config::unusable_outer;
 use crate::config::values::PeerSpec;
 use crate::control::protocol::{
-    Dropped, EntryState, FdbEntry, FdbFill, FdbNew, FdbPage, FdbTarget, FdbVerb, Flood, FlushFilter, Health,
-    OwnTraffic, PeerState, PeerStatus, Rates, Refusal, Reports, Sizes, TableCounts, Traffic, TunnelStatus,
+    CaptureWanted, Capturing, Dropped, EntryState, FdbEntry, FdbFill, FdbNew, FdbPage, FdbTarget, FdbVerb,
+    Flood, FlushFilter, Health, OwnTraffic, PeerState, PeerStatus, Rates, Refusal, Reports, Sizes,
+    TableCounts, Traffic, TunnelStatus,
 };
 use crate::control::server::Handler;
 
@@ -317,6 +318,22 @@ impl Handler for Tenant {
             }
             Err(error) => Err(refusal(error)),
         }
+    }
+
+    fn capture(&self, wanted: CaptureWanted) -> Result<(Capturing, Capture), Refusal> {
+        let options = CaptureOptions {
+            inner: wanted.inner,
+            outer: wanted.outer,
+            drops: wanted.drops,
+            snaplen: usize::try_from(wanted.snaplen).unwrap_or(usize::MAX),
+            peers: wanted.peers.iter().map(IpAddr::to_canonical).collect(),
+        };
+        let capture = self.control.capture(options).map_err(|_| {
+            Refusal::new("four captures of this tunnel run already").with_hint("end one of them first")
+        })?;
+        let epoch = since_1970().saturating_sub(capture.now());
+        let epoch_ns = u64::try_from(epoch.as_nanos()).unwrap_or(u64::MAX);
+        Ok((Capturing { local: self.about.local, port: self.about.port, epoch_ns }, capture))
     }
 
     fn down(&self) {

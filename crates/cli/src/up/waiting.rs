@@ -4,10 +4,12 @@
 use std::net::IpAddr;
 
 use tokio::sync::Notify;
+use vxgate_forwarder::Capture;
 
 use crate::config::values::PeerSpec;
 use crate::control::protocol::{
-    FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, PeerStatus, Refusal, TunnelStatus,
+    CaptureWanted, Capturing, FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, PeerStatus, Refusal,
+    TunnelStatus,
 };
 use crate::control::server::Handler;
 
@@ -53,6 +55,10 @@ impl Handler for Waiting {
     }
 
     async fn peer_del(&self, _: IpAddr) -> Result<(), Refusal> {
+        not_yet()
+    }
+
+    fn capture(&self, _: CaptureWanted) -> Result<(Capturing, Capture), Refusal> {
         not_yet()
     }
 
