@@ -27,7 +27,8 @@ use vxgate_core::HealthConfig;
 use crate::args::up::UpOptions;
 pub(crate) use error::ConfigError;
 use values::{
-    BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MssClamp, Mtu, PeerSpec, SourcePort, TapLife, Threads, Tos, Ttl,
+    BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MssClamp, Mtu, PeerSpec, SourcePort, TapLife,
+    Threads, Tos, Ttl,
 };
 
 /// Most peers of one tunnel: the core's default limit of remote VTEPs.
@@ -177,7 +178,11 @@ impl UpConfig {
             offload: options.offload.unwrap_or(true),
             workers: options.workers.unwrap_or(1),
             threads: options.threads.unwrap_or(Threads::Two),
-            tap: options.tap.unwrap_or(if options.tap_fd.is_some() { TapLife::Existing } else { TapLife::New }),
+            tap: options.tap.unwrap_or(if options.tap_fd.is_some() {
+                TapLife::Existing
+            } else {
+                TapLife::New
+            }),
             tap_fd: options.tap_fd,
             log_format: options.log_format.unwrap_or_default(),
             busy_poll: options.busy_poll.unwrap_or(BusyPoll::Auto),

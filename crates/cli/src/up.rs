@@ -36,6 +36,7 @@ use vxgate_netlink::Netlink;
 use crate::config::UpConfig;
 use crate::config::values::LogFormat;
 use crate::failure::Failure;
+pub(crate) use device::remove_kept;
 use error::UpError;
 use gate::vpg::Request;
 pub(crate) use life::{chain, check_program};

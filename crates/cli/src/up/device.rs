@@ -30,10 +30,12 @@ use super::error::UpError;
 use super::mtu::gso_max_octets;
 use super::owner::tap_owner;
 use super::plan::Plan;
+use super::process::runtime;
 use super::tunnel::device_mac;
 use crate::config::UpConfig;
 use crate::config::values::{DeviceName, TapLife};
 use crate::control::runtime_dir::RuntimeDir;
+use crate::control::server::Listener;
 use crate::own_file;
 
 /// Frames that the device queues while the tunnel is busy elsewhere: a TAP drops silently when it is full, and the
@@ -377,4 +379,25 @@ pub(super) async fn remove(netlink: &Netlink, config: &UpConfig, index: u32) {
         return;
     }
     let _ = fs::remove_file(RuntimeDir::from_environment().kept(&config.dev));
+}
+
+/// Removes a kept device that no tunnel runs on; whether there was one and it is gone.
+pub(crate) fn remove_kept(dev: &DeviceName) -> bool {
+    let Some(record) = Record::read(dev) else { return false };
+    let runtime_dir = RuntimeDir::from_environment();
+    // Whoever has the lock runs on it.
+    let Ok(_lock) = Listener::bind(&runtime_dir, dev) else { return false };
+    let removed = runtime().and_then(|runtime| {
+        let removed = runtime.block_on(async {
+            let netlink = Netlink::open()?;
+            let link = netlink.link_by_name(dev.as_str()).await?;
+            if record.is_of(&link) { netlink.link_delete(&link).await.map(|()| true) } else { Ok(false) }
+        });
+        removed.map_err(io::Error::other)
+    });
+    let is_gone = removed.unwrap_or(false);
+    if is_gone {
+        let _ = fs::remove_file(runtime_dir.kept(dev));
+    }
+    is_gone
 }

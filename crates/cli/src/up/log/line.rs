@@ -194,10 +194,7 @@ mod tests {
     fn text_has_its_time_the_journal_its_priority_and_neither_a_second_line() {
         let plain = text(&line(), Style::Text { colour: false });
         assert!(plain.ends_with("Z  WARN peer is \"down\" or so dev=\"vxlan0\" count=3\n"), "{plain}");
-        assert_eq!(
-            text(&line(), Style::Journal),
-            "<4>peer is \"down\" or so dev=\"vxlan0\" count=3\n"
-        );
+        assert_eq!(text(&line(), Style::Journal), "<4>peer is \"down\" or so dev=\"vxlan0\" count=3\n");
         assert!(text(&line(), Style::Text { colour: true }).contains("\x1b[33m WARN\x1b[0m "));
     }
 
