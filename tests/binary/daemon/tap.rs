@@ -103,7 +103,7 @@ fn a_descriptor_that_is_of_no_use_is_refused_by_what_it_is() {
         fails(&no_tap, 1, &message, "IFF_NO_PI");
         let message = "vxgate: tunnel given0: --tap-fd 999: the descriptor is of no use";
         fails("--tap-fd 999", 1, message, "leave it open");
-        fails("--tap-fd 2", 2, "vxgate: up: --tap-fd", "3 or above");
+        fails("--tap-fd 2", 2, "vxgate: up: --tap-fd", "--help");
         let ours = format!("--tap-fd {}", fd.as_raw_fd());
         fails(&format!("{ours} --tap keep"), 2, "vxgate: --tap", "existing");
         fails(&format!("{ours} --workers 2"), 2, "vxgate: --workers", "one each");
