@@ -323,18 +323,26 @@ fn completions_and_manual_pages_come_from_the_binary() {
     }
     let page = scratch.run("man");
     assert!(page.stdout.contains(".TH vxgate 1"), "{}", page.stdout);
-    let dir = scratch.0.join("share/man1");
-    let ended = scratch.run(&format!("man {}", dir.display()));
+    let manual = scratch.0.join("share/man");
+    let ended = scratch.run(&format!("man {}", manual.display()));
     assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+    let dir = manual.join("man1");
     let up = fs::read_to_string(dir.join("vxgate-up.1")).expect("the page of up");
     assert!(up.contains("VXGATE_PEERS") && dir.join("vxgate-fdb-add.1").exists());
     let pages: Vec<_> =
         fs::read_dir(&dir).expect("the pages").map(|page| page.expect("a page").path()).collect();
-    assert_eq!(ended.stdout.lines().count(), pages.len());
+    assert_eq!(ended.stdout.lines().count(), pages.len() + 1);
     for page in pages {
         let text = fs::read_to_string(&page).expect("a page");
-        assert!(text.contains("Examples:"), "{}: {text}", page.display());
+        for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "\"EXIT STATUS\"", "EXAMPLES", "\"SEE ALSO\""] {
+            assert!(text.contains(&format!("\n.SH {section}\n")), "{section} of {}: {text}", page.display());
+        }
     }
+    let file = fs::read_to_string(manual.join("man5/vxgate.toml.5")).expect("the page of the file");
+    assert!(
+        file.contains("\\fBaccept\\-from\\fR = \\fICIDR\\fR") && file.contains("VXGATE_ACCEPT_FROM"),
+        "{file}"
+    );
 }
 
 #[test]

@@ -226,9 +226,9 @@ Examples:
     /// Print the manual page, or write every page into a directory
     #[command(after_help = "Examples:
   vxgate man | man -l -
-  vxgate man /usr/local/share/man/man1")]
+  vxgate man /usr/local/share/man")]
     Man {
-        /// Where the pages go, one per command
+        /// Where the pages go, in man1 and man5 below it
         dir: Option<PathBuf>,
     },
 }

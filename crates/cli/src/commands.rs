@@ -1,8 +1,6 @@
 //! What each verb does: reads its words, asks a daemon, prints.
 
-use std::fs;
-use std::io::{self, Write};
-use std::path::Path;
+use std::io::Write;
 
 use crate::args::fdb::{self, FdbCommand, ShowArgs};
 use crate::args::peer::{self, PeerCommand, PeerListArgs};
@@ -17,7 +15,7 @@ use crate::control::runtime_dir::RuntimeDir;
 use crate::failure::Failure;
 use crate::print::fdb::FdbPrinter;
 use crate::print::{self, Format, Style};
-use crate::{bench, doctor, explain, gate, init, lab, migrate, top, up, watch};
+use crate::{bench, doctor, explain, gate, init, lab, man, migrate, top, up, watch};
 
 /// Does what the command line asks for.
 pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure> {
@@ -59,7 +57,7 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
         Some(Command::Lab(args)) => lab::run(&args, out),
         Some(Command::Bench(args)) => bench::run(&args, out),
         Some(Command::Completions { shell }) => completions(out, shell),
-        Some(Command::Man { dir }) => man(out, dir.as_deref()),
+        Some(Command::Man { dir }) => man::run(out, dir.as_deref()),
     }
 }
 
@@ -217,32 +215,4 @@ fn completions(out: &mut dyn Write, shell: clap_complete::Shell) -> Result<(), F
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut args::command(), "vxgate", &mut script);
     out.write_all(&script).map_err(|error| Failure::output(&error))
-}
-
-fn man(out: &mut dyn Write, dir: Option<&Path>) -> Result<(), Failure> {
-    let mut command = args::command();
-    command.build();
-    let Some(dir) = dir else {
-        let mut page = Vec::new();
-        return clap_mangen::Man::new(command)
-            .render(&mut page)
-            .and_then(|()| out.write_all(&page))
-            .map_err(|error| Failure::output(&error));
-    };
-    fs::create_dir_all(dir)
-        .and_then(|()| man_pages(out, dir, command, "vxgate".to_owned()))
-        .map_err(|error| Failure::failed(format!("man {}", dir.display()), error))
-}
-
-/// A page for this command and for each below it, each under the words that are typed, joined by `-`. `help` is none: it prints what
-/// the others have.
-fn man_pages(out: &mut dyn Write, dir: &Path, command: clap::Command, name: String) -> io::Result<()> {
-    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-        man_pages(out, dir, sub.clone(), format!("{name}-{}", sub.get_name()))?;
-    }
-    let path = dir.join(format!("{name}.1"));
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command.display_name(name)).render(&mut page)?;
-    fs::write(&path, page)?;
-    writeln!(out, "{}", path.display())
 }

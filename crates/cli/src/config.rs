@@ -27,7 +27,7 @@ use vxgate_core::HealthConfig;
 use crate::args::up::UpOptions;
 pub(crate) use error::ConfigError;
 use values::{
-    BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MssClamp, Mtu, PeerSpec, SourcePort, TapLife,
+    BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MetricsAddr, MssClamp, Mtu, PeerSpec, SourcePort, TapLife,
     Threads, Tos, Ttl,
 };
 
@@ -110,6 +110,8 @@ pub(crate) struct UpConfig {
     pub(crate) health: Option<HealthConfig>,
     /// The program that is told of a peer that goes down or comes back.
     pub(crate) on_event: Option<PathBuf>,
+    /// Where metrics and health are served; `None` for nowhere.
+    pub(crate) metrics: Option<MetricsAddr>,
     /// What the operator should know and is no error, a sentence each: for `up` to log at its start.
     pub(crate) notices: Vec<String>,
 }
@@ -200,6 +202,7 @@ impl UpConfig {
                 }),
             },
             on_event: options.on_event,
+            metrics: options.metrics.filter(|address| *address != MetricsAddr::Off),
             notices: Vec::new(),
         };
         config.check_underlay()?;

@@ -13,6 +13,8 @@ mod failure;
 mod gate;
 mod init;
 mod lab;
+mod man;
+mod metrics;
 mod migrate;
 mod namespaces;
 mod own_file;

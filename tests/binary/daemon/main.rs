@@ -41,6 +41,8 @@ mod lab;
 #[cfg(test)]
 mod looking;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod mtu;
 #[cfg(test)]
 mod path;

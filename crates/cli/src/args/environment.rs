@@ -52,6 +52,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("tap", "VXGATE_TAP"),
     ("tap-fd", "VXGATE_TAP_FD"),
     ("log-format", "VXGATE_LOG_FORMAT"),
+    ("metrics", "VXGATE_METRICS"),
     ("gate-peers", "VXGATE_GATE_PEERS"),
     ("vpg-id", "VXGATE_VPG_ID"),
     ("open-gate", "VXGATE_OPEN_GATE"),
@@ -146,6 +147,9 @@ fn read_file(path: &str) -> io::Result<String> {
 }
 
 #[cfg(test)]
+mod manifests;
+
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
     use std::fs;
@@ -191,7 +195,7 @@ mod tests {
                 line.push(format!("--{option}={}", if option == "source-port" { "4789" } else { default }));
             }
         }
-        assert_eq!(line.len(), 31, "{line:?}");
+        assert_eq!(line.len(), 32, "{line:?}");
         assert_eq!(UpConfig::new(read_layer(line).unwrap()), UpConfig::new(UpOptions::default()));
     }
 

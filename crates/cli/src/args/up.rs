@@ -12,7 +12,7 @@ use vxgate_codec::{ReservedBits, Vni};
 
 use self::gate::GateOptions;
 use crate::config::values::{
-    self, BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MssClamp, Mtu, PeerSpec, SourcePort,
+    self, BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MetricsAddr, MssClamp, Mtu, PeerSpec, SourcePort,
     TapLife, Threads, Tos, Ttl,
 };
 
@@ -258,6 +258,12 @@ pub(crate) struct UpOptions {
     /// once and then one a second; the next one tells how many were left out.
     #[arg(long, value_name = "text|json", help_heading = "Log")]
     pub(crate) log_format: Option<LogFormat>,
+    /// Address to serve metrics and health at: IP:PORT, :PORT for every address, or off [default: off]
+    ///
+    /// /metrics is for Prometheus; /healthz says 200 while each tunnel has a peer that is up, else 503 and why. Anybody who reaches the
+    /// address may read both: 127.0.0.1:9789 is for this host alone.
+    #[arg(long, value_name = "ADDR|off", value_parser = values::metrics, help_heading = "Operation")]
+    pub(crate) metrics: Option<MetricsAddr>,
 
     /// From the Gate.
     #[command(flatten)]
@@ -316,6 +322,7 @@ impl UpOptions {
             tap: self.tap.or(lower.tap),
             tap_fd: self.tap_fd.or(lower.tap_fd),
             log_format: self.log_format.or(lower.log_format),
+            metrics: self.metrics.or(lower.metrics),
             gate: self.gate.over(lower.gate),
         }
     }

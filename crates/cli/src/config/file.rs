@@ -311,6 +311,7 @@ mod tests {
             accept_from: config.accept_from.clone(),
             affinity: config.affinity.clone(),
             on_event: config.on_event.clone(),
+            metrics: config.metrics,
             ..default
         };
         assert_eq!(config, examples);

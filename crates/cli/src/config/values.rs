@@ -1,7 +1,7 @@
 //! The values of the options: each reads its own text, and its error says what is allowed there.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -596,6 +596,37 @@ pub(crate) fn probe_misses(text: &str) -> Result<u32, NotAllowed> {
 pub(crate) fn hold_down(text: &str) -> Result<Duration, NotAllowed> {
     millis(text, Duration::ZERO..=HealthConfig::MAX_HOLD_DOWN)
         .ok_or(not_allowed("a number of milliseconds from 0 to 60000"))
+}
+
+/// Where metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MetricsAddr {
+    /// At this address.
+    One(SocketAddr),
+    /// At every address of this host, IPv6 and IPv4.
+    Every(u16),
+    /// Nowhere.
+    Off,
+}
+
+impl fmt::Display for MetricsAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MetricsAddr::One(address) => write!(f, "{address}"),
+            MetricsAddr::Every(port) => write!(f, ":{port}"),
+            MetricsAddr::Off => f.write_str("off"),
+        }
+    }
+}
+
+/// An address to serve metrics at, or `off`.
+pub(crate) fn metrics(text: &str) -> Result<MetricsAddr, NotAllowed> {
+    let one = || text.parse().ok().map(MetricsAddr::One);
+    let every = || decimal(text.strip_prefix(':')?).map(MetricsAddr::Every);
+    let off = (text == "off").then_some(MetricsAddr::Off);
+    off.or_else(one).or_else(every).ok_or(not_allowed(
+        "an address and a port, as in 127.0.0.1:9789 or [::1]:9789, :PORT for every address, or off",
+    ))
 }
 
 /// How often a listing is shown again.

@@ -11,6 +11,7 @@ use vxgate_forwarder::ForwarderError;
 use vxgate_sys::tap::TapError;
 
 use super::forward::ForwardError;
+use crate::metrics::MetricsError;
 
 /// Why a tunnel does not come up, or ends.
 #[derive(Debug, Error)]
@@ -87,6 +88,9 @@ pub(crate) enum UpError {
     /// Other machines' packets cannot be forwarded.
     #[error(transparent)]
     Forward(#[from] ForwardError),
+    /// Metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// A peer cannot be taken in.
     #[error("peer {peer}")]
     Peer { peer: IpAddr, source: vxgate_core::ControlError },
@@ -166,6 +170,7 @@ impl UpError {
                 "run as root, or grant CAP_NET_ADMIN (docker run --cap-add NET_ADMIN)".to_owned()
             }
             UpError::Forward(error) => return error.hint(),
+            UpError::Metrics(error) => return error.hint(),
             UpError::NoProcessor { here: None, .. }
             | UpError::Tap(_)
             | UpError::Socket { .. }

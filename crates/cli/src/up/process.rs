@@ -9,7 +9,10 @@
 //! The tunnels of a process share its fate: where one cannot be started none is, and where one fails the others are ended, so that
 //! whoever watches the process starts all of them again. Who wants them apart runs a process for each. `vxgate down DEV` ends one.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
@@ -23,9 +26,10 @@ use super::serve::Tenant;
 use super::service::Service;
 use super::signals::Signals;
 use super::wanted::Wanted;
-use crate::control::protocol::{PeerStatus, Refusal};
+use crate::control::protocol::{PeerStatus, Refusal, TunnelStatus};
 use crate::control::server::Handler as _;
 use crate::failure::Failure;
+use crate::metrics::{Server, Tunnels};
 
 /// Runs these tunnels until they are told to end; calls `is_up` when all are up and before anybody can ask them.
 pub(super) fn run(wanted: Vec<Wanted>, is_up: impl FnOnce()) -> Result<(), Failure> {
@@ -36,11 +40,14 @@ pub(super) fn run(wanted: Vec<Wanted>, is_up: impl FnOnce()) -> Result<(), Failu
     let runtime = runtime().map_err(start)?;
     // Before there is anything to undo, so that no signal finds something left.
     let signals = runtime.block_on(async { Signals::listen() }).map_err(start)?;
+    // A port that is taken is told before there is anything else.
+    let address = wanted.first().and_then(|wanted| wanted.said().metrics);
+    let metrics = address.map(Server::bind).transpose().map_err(|error| failure(&first, &error.into()))?;
     let doors = wanted.into_iter().map(Door::open).collect::<Result<Vec<Door>, Failure>>()?;
     let service = Arc::new(Service::from_environment());
     let checked = doors.iter().try_for_each(Door::check);
     checked
-        .and_then(|()| runtime.block_on(live(doors, signals, &service, is_up)))
+        .and_then(|()| runtime.block_on(live(doors, signals, &service, metrics, is_up)))
         .inspect_err(|failure| service.failed(&failure.why()))
 }
 
@@ -54,6 +61,7 @@ async fn live(
     doors: Vec<Door>,
     mut signals: Signals,
     service: &Arc<Service>,
+    metrics: Option<Server>,
     is_up: impl FnOnce(),
 ) -> Result<(), Failure> {
     let prepared = tokio::select! {
@@ -74,7 +82,7 @@ async fn live(
     }
     is_up();
     service.ready();
-    carry(lives, signals, service).await
+    carry(lives, signals, service, metrics).await
 }
 
 /// Finds out what each tunnel shall be, all at once; without those that were told to end meanwhile.
@@ -95,9 +103,14 @@ async fn prepare(doors: Vec<Door>, service: &Arc<Service>) -> Result<Vec<Prepare
 }
 
 /// Carries the tunnels until they end.
-async fn carry(lives: Vec<Life>, mut signals: Signals, service: &Service) -> Result<(), Failure> {
+async fn carry(
+    lives: Vec<Life>,
+    mut signals: Signals,
+    service: &Service,
+    metrics: Option<Server>,
+) -> Result<(), Failure> {
     let (stop, stopped) = watch::channel(None);
-    let tenants: Vec<_> = lives.iter().map(Life::tenant).collect();
+    let tenants = Arc::new(Tenants(lives.iter().map(Life::tenant).collect()));
     let mut running = JoinSet::new();
     for life in lives {
         let stopped: Stop = stopped.clone();
@@ -105,10 +118,12 @@ async fn carry(lives: Vec<Life>, mut signals: Signals, service: &Service) -> Res
         running.spawn(async move { (dev, life.carry(stopped).await) });
     }
     let mut outcome = Ok(());
-    let mut pulse = std::pin::pin!(service.pulse(async || peers(&tenants).await));
+    let mut pulse = pin!(service.pulse(async || tenants.peers().await));
+    let mut scraped = pin!(serve(metrics, Arc::clone(&tenants)));
     loop {
         let joined = tokio::select! {
             never = &mut pulse => match never {},
+            never = &mut scraped => match never {},
             reason = signals.first() => {
                 service.stopping();
                 stop.send_replace(Some(reason));
@@ -142,16 +157,42 @@ async fn carry(lives: Vec<Life>, mut signals: Signals, service: &Service) -> Res
     outcome
 }
 
-/// The peers of all tunnels that go on.
-async fn peers(tenants: &[Arc<Tenant>]) -> Result<Vec<PeerStatus>, Refusal> {
-    let mut all = Vec::new();
-    for tenant in tenants {
-        match tenant.peer_list().await {
-            Ok(peers) => all.extend(peers),
-            // One that was taken down.
-            Err(_) if tenants.len() > 1 && tenant.has_ended() => {}
-            Err(refusal) => return Err(refusal),
-        }
+/// Answers scrapers and probes, where that is asked for.
+async fn serve(metrics: Option<Server>, tenants: Arc<Tenants>) -> Infallible {
+    let Some(metrics) = metrics else { return pending().await };
+    if let Ok(address) = metrics.local_addr() {
+        tracing::info!("metrics and health at http://{address}");
     }
-    Ok(all)
+    let Err(error) = metrics.serve(tenants).await;
+    tracing::error!("metrics are no longer served: {error}");
+    pending().await
+}
+
+/// The tunnels of this process, as those see them who look at all.
+struct Tenants(Vec<Arc<Tenant>>);
+
+impl Tenants {
+    /// The peers of all tunnels that go on.
+    async fn peers(&self) -> Result<Vec<PeerStatus>, Refusal> {
+        let mut all = Vec::new();
+        for tenant in &self.0 {
+            match tenant.peer_list().await {
+                Ok(peers) => all.extend(peers),
+                // One that was taken down.
+                Err(_) if self.0.len() > 1 && tenant.has_ended() => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Tunnels for Tenants {
+    async fn statuses(&self) -> Vec<TunnelStatus> {
+        let mut statuses = Vec::new();
+        for tenant in &self.0 {
+            statuses.extend(tenant.status().await);
+        }
+        statuses
+    }
 }
