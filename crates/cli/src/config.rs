@@ -27,8 +27,8 @@ use vxgate_core::HealthConfig;
 use crate::args::up::UpOptions;
 pub(crate) use error::ConfigError;
 use values::{
-    BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MetricsAddr, MssClamp, Mtu, PeerSpec, SourcePort, TapLife,
-    Threads, Tos, Ttl,
+    BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MetricsAddr, MssClamp, Mtu, PeerSpec, SourcePort,
+    TapLife, Threads, Tos, Ttl,
 };
 
 /// Most peers of one tunnel: the core's default limit of remote VTEPs.

@@ -12,8 +12,8 @@ use vxgate_codec::{ReservedBits, Vni};
 
 use self::gate::GateOptions;
 use crate::config::values::{
-    self, BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MetricsAddr, MssClamp, Mtu, PeerSpec, SourcePort,
-    TapLife, Threads, Tos, Ttl,
+    self, BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MetricsAddr, MssClamp, Mtu, PeerSpec,
+    SourcePort, TapLife, Threads, Tos, Ttl,
 };
 
 /// One layer of options: what the command line, the environment, a file or the init script's arguments say.
