@@ -28,20 +28,11 @@ fn set_up(ground: &Ground) {
     ground.you.up("given0").unwrap();
 }
 
-/// A program of this line that has no capability at all.
-fn bare(ground: &Ground, setpriv: &str, line: &str) -> Command {
-    let mut run = command(&ground.you, setpriv, "--no-new-privs --bounding-set=-all --inh-caps=-all");
-    run.arg(VXGATE).args(line.split(' '));
-    run
-}
-
-/// Whether processes of root without the capability can be made: they have none only where no set-user-ID root gives it back.
-const NO_ROOT: &str = "--securebits=+noroot,+noroot_locked";
-
+/// The binary with this line, without any capability: root gets none back by starting a program (capabilities(7), `SECBIT_NOROOT`).
 fn powerless(ground: &Ground, setpriv: &str, line: &str) -> Command {
-    let mut run = command(&ground.you, setpriv, NO_ROOT);
-    let inner = bare(ground, setpriv, line);
-    run.arg(inner.get_program()).args(inner.get_args());
+    let mut run = command(&ground.you, setpriv, "--securebits=+noroot,+noroot_locked");
+    run.args([setpriv, "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", VXGATE]);
+    run.args(line.split(' '));
     run
 }
 
@@ -56,9 +47,9 @@ fn a_tap_that_a_parent_left_open_carries_the_tunnel_of_a_process_without_any_cap
         for plain in [false, true] {
             let fd = ground.you.run(|| {
                 if plain {
-                    inherited(&PlainTap::open("given0").unwrap())
+                    inherited(PlainTap::open("given0").unwrap())
                 } else {
-                    inherited(&Tap::open(&TapOptions::new("given0")).unwrap())
+                    inherited(Tap::open(&TapOptions::new("given0")).unwrap())
                 }
             });
             set_up(&ground);
