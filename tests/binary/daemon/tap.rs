@@ -96,8 +96,8 @@ fn a_descriptor_that_is_of_no_use_is_refused_by_what_it_is() {
         fails("--tap-fd 999", 1, message, "leave it open");
         fails("--tap-fd 2", 2, "vxgate: up: --tap-fd", "--help");
         let ours = format!("--tap-fd {}", fd.as_raw_fd());
-        fails(&format!("{ours} --tap keep"), 2, "vxgate: --tap", "existing");
-        fails(&format!("{ours} --workers 2"), 2, "vxgate: --workers", "one each");
+        fails(&format!("{ours} --tap keep"), 2, "vxgate: up: --tap: ", "existing");
+        fails(&format!("{ours} --workers 2"), 2, "vxgate: up: --workers: ", "leave --workers out");
         let other = ground.you.run(|| Tap::open(&TapOptions::new("other0")).unwrap());
         let line = format!("up --peer 100.64.158.4 --dev other0 {ours}");
         ground.refused(&line, 1, "vxgate: tunnel other0: --tap-fd", "--dev given0");
@@ -135,6 +135,13 @@ fn a_persistent_device_of_somebody_else_is_attached_to_when_asked_for_and_left_a
             daemon.stop();
         }
         assert_eq!(ground.vxgate("down given0").code, Some(1));
+        // Of one queue, it is one program's at a time, and no device for several workers.
+        let message = "vxgate: tunnel given0: given0 cannot be attached to";
+        ground.refused(&format!("{ON_IT} --tap existing --workers 2"), 1, message, "multi_queue");
+        let options = TapOptions { exclusive: false, ..TapOptions::new("given0") };
+        let held = ground.you.run(|| Tap::open(&options).unwrap());
+        ground.refused(&format!("{ON_IT} --tap existing"), 1, message, "end the program");
+        drop(held);
         assert_eq!(mac(), before);
     });
 }

@@ -157,7 +157,13 @@ impl AnyTap {
         match (claim, config.tap_fd) {
             (Claim::New, _) => AnyTap::make(config),
             (Claim::Existing { .. }, Some(number)) => AnyTap::take(config, number),
-            (Claim::Existing { .. }, None) => Ok(AnyTap::Offload(attach(config, false)?)),
+            (Claim::Existing { .. }, None) => match attach(config, false) {
+                Ok(queues) => Ok(AnyTap::Offload(queues)),
+                Err(TapError::NameTaken { name }) => {
+                    Err(UpError::TapHeld { owner: tap_owner(&name), dev: name })
+                }
+                Err(error) => Err(error.into()),
+            },
             (Claim::Kept { index, .. }, _) => {
                 let why = match config.tap {
                     TapLife::Keep => match attach(config, false) {

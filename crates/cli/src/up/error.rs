@@ -25,6 +25,9 @@ pub(crate) enum UpError {
     /// `--tap existing` or `--tap-fd`, and there is no such device.
     #[error("there is no device named {dev} to attach to")]
     NoSuchTap { dev: String },
+    /// `--tap existing`, and the device is somebody's at this time, or has another number of queues.
+    #[error("{dev} cannot be attached to{}", owner.as_ref().map_or(String::new(), |owner| format!(": it is held by {owner}")))]
+    TapHeld { dev: String, owner: Option<String> },
     /// What `--tap-fd` names is none, or none that serves.
     #[error("--tap-fd {number}: the descriptor is of no use")]
     TapFd { number: i32, source: TapError },
@@ -120,6 +123,11 @@ impl UpError {
             UpError::NoSuchTap { dev } => {
                 format!("make it first, as in `ip tuntap add dev {dev} mode tap user NAME`, or leave --tap out to have one made")
             }
+            UpError::TapHeld { owner: Some(_), .. } => "end the program that holds it first".to_owned(),
+            UpError::TapHeld { owner: None, dev } => format!(
+                "end the program that holds it; several workers need a device made with multi_queue, and one worker one made \
+                 without (ip -d link show {dev})"
+            ),
             UpError::TapFd { .. } => {
                 "leave it open for this program when it starts, attached to a TAP device with IFF_NO_PI (TUNSETIFF)".to_owned()
             }
