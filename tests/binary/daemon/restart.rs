@@ -124,9 +124,8 @@ fn a_device_that_a_stranger_made_is_not_taken_for_a_kept_one() {
     });
 }
 
-/// The longest time without an answer, of pings sent all the while that the tunnel is ended and started anew.
-fn gap(ground: &Ground, line: &str) -> Duration {
-    let daemon = ground.up(line);
+/// The longest time without an answer, of pings sent every millisecond while this is done.
+pub(crate) fn longest_silence(ground: &Ground, action: impl FnOnce()) -> Duration {
     assert!(ground.answers());
     let (started, is_started) = mpsc::channel();
     let ping = Ping {
@@ -144,13 +143,23 @@ fn gap(ground: &Ground, line: &str) -> Duration {
     // Some answers first.
     let begin = now();
     wait_for(PATIENCE, || (now() - begin > Duration::from_millis(500)).then_some(()));
-    daemon.stop();
-    let next = ground.up(line);
+    action();
     let report = pinging.join().unwrap();
-    next.stop();
     let pause = |pair: &[Duration]| pair[1].saturating_sub(pair[0]);
     assert!(report.received > 1000, "{} of {}", report.received, report.sent);
     report.arrivals.windows(2).map(pause).max().unwrap()
+}
+
+/// The same of a tunnel that is ended and started anew.
+fn gap(ground: &Ground, line: &str) -> Duration {
+    let daemon = ground.up(line);
+    let mut next = None;
+    let silence = longest_silence(ground, || {
+        daemon.stop();
+        next = Some(ground.up(line));
+    });
+    next.expect("started").stop();
+    silence
 }
 
 #[test]

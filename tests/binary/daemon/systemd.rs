@@ -19,6 +19,7 @@ use vxgate_testbed::{eventually, isolated, skip, wait_for};
 
 use crate::boot::{missing_program, open_tun_to_all, unit};
 use crate::ground::{Ended, Ground, Traces, VXGATE, YOU, command, missing};
+use crate::restart::longest_silence;
 
 /// How long a system may take for a step: it has more to do than a tunnel.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -237,7 +238,11 @@ fn keeps_its_device(system: &System<'_>, unit: &str) {
     assert_eq!(system.control(&format!("start {unit}")).code, Some(0), "{}", told(unit));
     let index = || ground.you.run(|| vxgate_sys::interface::index("vxlan1"));
     let first = index().unwrap();
-    assert_eq!(system.control(&format!("restart {unit}")).code, Some(0), "{}", told(unit));
+    let silence = longest_silence(ground, || {
+        assert_eq!(system.control(&format!("restart {unit}")).code, Some(0), "{}", told(unit));
+    });
+    println!("systemctl restart: longest silence {silence:?}");
+    assert!(silence < Duration::from_secs(2), "{silence:?}");
     assert_eq!(index().unwrap(), first, "{}", told(unit));
     assert!(ground.answers(), "{}", told(unit));
     kill_process(system.main_process(unit), Signal::KILL).unwrap();
