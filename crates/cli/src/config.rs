@@ -27,8 +27,8 @@ use vxgate_core::HealthConfig;
 use crate::args::up::UpOptions;
 pub(crate) use error::ConfigError;
 use values::{
-    BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MetricsAddr, MssClamp, Mtu, PeerSpec, SourcePort,
-    TapLife, Threads, Tos, Ttl,
+    BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MetricsAddr, MssClamp, Mtu, PeerShare, PeerSpec,
+    SourcePort, StormLimit, TapLife, Threads, Tos, Ttl,
 };
 
 /// Most peers of one tunnel: the core's default limit of remote VTEPs.
@@ -112,6 +112,12 @@ pub(crate) struct UpConfig {
     pub(crate) on_event: Option<PathBuf>,
     /// Where metrics and health are served; `None` for nowhere.
     pub(crate) metrics: Option<MetricsAddr>,
+    /// How much is flooded to each peer, and taken from it.
+    pub(crate) storm_limit: StormLimit,
+    /// How much of the forwarding database one peer may fill.
+    pub(crate) max_macs_per_peer: PeerShare,
+    /// Whether a MAC address that moves to and fro stays where it is for a while.
+    pub(crate) flap_damping: bool,
     /// What the operator should know and is no error, a sentence each: for `up` to log at its start.
     pub(crate) notices: Vec<String>,
 }
@@ -203,6 +209,9 @@ impl UpConfig {
             },
             on_event: options.on_event,
             metrics: options.metrics.filter(|address| *address != MetricsAddr::Off),
+            storm_limit: options.storm_limit.unwrap_or(StormLimit::Auto),
+            max_macs_per_peer: options.max_macs_per_peer.unwrap_or(PeerShare::Auto),
+            flap_damping: options.flap_damping.unwrap_or(true),
             notices: Vec::new(),
         };
         config.check_underlay()?;

@@ -122,6 +122,18 @@ pub(crate) const fn explanation(reason: DropReason) -> Explanation {
             "--offload off goes around it; tell us",
             "linux/virtio_net.h",
         ),
+        DropReason::StormLimit => (
+            BOTH,
+            "a broadcast storm, a loop, or many frames to addresses that never answer",
+            "`vxgate top` shows what goes on, `vxgate capture --drops` who it is; --storm-limit N allows more",
+            "ours: --storm-limit",
+        ),
+        DropReason::TunnelInTunnel => (
+            BOTH,
+            "a route sends a peer's outer address into the tunnel, or the same segment is bridged behind a peer",
+            "ip route get PEER: it must not lead to the tunnel's device; give the peer a route of its own",
+            "ours: the tunnel would go through itself, each time with more headers",
+        ),
         DropReason::PortFull => (
             IN,
             "the host takes frames more slowly than they come",

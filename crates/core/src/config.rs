@@ -1,6 +1,7 @@
 //! What a segment is told before it begins.
 
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use vxgate_codec::{MacAddr, ReservedBits, Vni, vxlan};
@@ -34,6 +35,15 @@ pub struct SegmentConfig {
     /// Blocks of addresses to accept datagrams from besides the configured remotes; default none. The kernel accepts
     /// from everywhere.
     pub accept_from: Vec<Prefix>,
+    /// How many MAC addresses may be learned behind one remote; default `None`: as many as there is room for. At the limit nothing
+    /// new is learned from it, and a counter says how often; what is known may still move to it.
+    pub max_macs_per_peer: Option<usize>,
+    /// Whether a MAC address that moves more than five times in 180 s then stays where it is for 180 s (RFC 7432 section 15.1);
+    /// default off, as the kernel has no such rule.
+    pub flap_damping: bool,
+    /// Most frames a second of broadcast, unknown unicast and multicast, to each remote, and of broadcast and multicast from each;
+    /// default `None`: no limit. What may come at once is a tenth of a second of it, and 128 frames at least.
+    pub storm_limit: Option<NonZeroU32>,
     /// Key of the hash that places MAC addresses; random, so that no one can choose addresses that collide. Default 0:
     /// right for tests only.
     pub hash_key: u64,
@@ -68,6 +78,9 @@ impl Default for SegmentConfig {
             max_peers: 1024,
             reserved_bits: ReservedBits::Ignore,
             accept_from: Vec::new(),
+            max_macs_per_peer: None,
+            flap_damping: false,
+            storm_limit: None,
             hash_key: 0,
         }
     }

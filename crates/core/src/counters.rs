@@ -99,8 +99,10 @@ pub(crate) struct TableCounters {
     pub(crate) entries: Counter,
     pub(crate) learned: Counter,
     pub(crate) moved: Counter,
+    pub(crate) moves_damped: Counter,
     pub(crate) aged: Counter,
     pub(crate) refused_macs: Counter,
+    pub(crate) refused_share: Counter,
     pub(crate) refused_peers: Counter,
     pub(crate) events_lost: Counter,
     pub(crate) sightings_deferred: Counter,
@@ -238,8 +240,10 @@ impl Counters {
             entries: underlay.table.entries.load(),
             learned: underlay.table.learned.load(),
             moved: underlay.table.moved.load(),
+            moves_damped: underlay.table.moves_damped.load(),
             aged: underlay.table.aged.load(),
             refused_macs: underlay.table.refused_macs.load(),
+            refused_share: underlay.table.refused_share.load(),
             refused_peers: underlay.table.refused_peers.load(),
             events_lost: underlay.table.events_lost.load(),
             sightings_deferred: underlay.table.sightings_deferred.load(),
@@ -359,10 +363,14 @@ pub struct Counts {
     pub learned: u64,
     /// Entries that learning moved to another remote.
     pub moved: u64,
+    /// Moves that were not made, because the address moves too often.
+    pub moves_damped: u64,
     /// Entries that ageing removed.
     pub aged: u64,
     /// Frames delivered whose source could not be learned because the table is full.
     pub refused_macs: u64,
+    /// Frames delivered whose source could not be learned because its remote has its share of the table.
+    pub refused_share: u64,
     /// Frames delivered whose source could not be learned because no further remote fits.
     pub refused_peers: u64,
     /// Events lost because nobody took them in time.

@@ -41,6 +41,10 @@ pub enum DropReason {
     TooBig,
     /// The offload header says what the frame is not.
     BadSuperframe,
+    /// The remote has had its share of broadcast, unknown unicast and multicast for now.
+    StormLimit,
+    /// The frame is a datagram of this very VTEP, or for it: the tunnel would go through itself.
+    TunnelInTunnel,
     /// The overlay port took no more.
     PortFull,
     /// The overlay port refused the frame.
@@ -71,6 +75,8 @@ impl DropReason {
         Self::NoRemote,
         Self::TooBig,
         Self::BadSuperframe,
+        Self::StormLimit,
+        Self::TunnelInTunnel,
         Self::PortFull,
         Self::PortRefused,
         Self::UnderlayFull,
@@ -106,6 +112,8 @@ impl DropReason {
             Self::NoRemote => "no-remote",
             Self::TooBig => "too-big",
             Self::BadSuperframe => "bad-superframe",
+            Self::StormLimit => "storm-limit",
+            Self::TunnelInTunnel => "tunnel-in-tunnel",
             Self::PortFull => "port-full",
             Self::PortRefused => "port-refused",
             Self::UnderlayFull => "underlay-full",
@@ -141,6 +149,12 @@ impl DropReason {
             Self::NoRemote => "no entry for the destination MAC address and no peer to flood to",
             Self::TooBig => "the frame with its outer headers is longer than the path to the remote carries",
             Self::BadSuperframe => "the offload header of the frame does not fit its contents",
+            Self::StormLimit => {
+                "the peer has had its share of broadcast, unknown unicast and multicast for the moment"
+            }
+            Self::TunnelInTunnel => {
+                "the frame carries a datagram of the tunnel itself: it would go through itself"
+            }
             Self::PortFull => "the overlay port did not take the frame in time",
             Self::PortRefused => "the overlay port refused the frame",
             Self::UnderlayFull => "the underlay's send buffer was full",

@@ -27,6 +27,15 @@ pub enum Event {
         /// The remote that it is behind now.
         to: IpAddr,
     },
+    /// A dynamic entry moves too often, and stays where it is for a while.
+    Damped {
+        /// Whose.
+        mac: MacAddr,
+        /// The remote that it stays at.
+        at: IpAddr,
+        /// The remote that it is seen at, too.
+        and: IpAddr,
+    },
     /// A dynamic entry was not heard of for the ageing time.
     Aged {
         /// Whose.
@@ -63,7 +72,7 @@ impl Event {
     /// Whether it is about one station, of which there may be as many as anybody likes to make up.
     const fn is_of_a_station(&self) -> bool {
         match self {
-            Self::Learned { .. } | Self::Moved { .. } | Self::Aged { .. } => true,
+            Self::Learned { .. } | Self::Moved { .. } | Self::Damped { .. } | Self::Aged { .. } => true,
             Self::PeerDown { .. } | Self::PeerUp { .. } | Self::AllPeersSilent | Self::PathMtu { .. } => {
                 false
             }

@@ -6,7 +6,9 @@ use vxgate_codec::{MacAddr, ethernet};
 
 use crate::fdb::FdbReader;
 use crate::remote::RemoteTable;
-use crate::{Counters, Destination, DropReason, FloodLists, Limits, OverlayVerdict, PeerId, Remote};
+use crate::{
+    Counters, Destination, DropReason, FloodLists, Limits, OverlayVerdict, PeerId, Remote, StormLimit,
+};
 
 /// The half of a segment that says where frames from the overlay go. It reads what the [`Segment`](crate::Segment) writes in
 /// another thread, without a lock.
@@ -20,6 +22,7 @@ pub struct OverlayHalf {
     pub(crate) counters: Arc<Counters>,
     pub(crate) flood: Arc<FloodLists>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) storm: Arc<StormLimit>,
 }
 
 impl OverlayHalf {
@@ -85,6 +88,12 @@ impl OverlayHalf {
     #[must_use]
     pub fn limits(&self) -> Arc<Limits> {
         Arc::clone(&self.limits)
+    }
+
+    /// How much may be flooded to each remote: for whoever sends the copies to ask.
+    #[must_use]
+    pub fn storm_limit(&self) -> Arc<StormLimit> {
+        Arc::clone(&self.storm)
     }
 
     /// Takes over the lists that [`Segment::poll_flood`](crate::Segment::poll_flood) gave.

@@ -20,6 +20,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use vxgate_codec::MacAddr;
@@ -28,16 +29,17 @@ use vxgate_codec::tcp::MssLimit;
 use crate::accept::AcceptList;
 use crate::event::EventQueue;
 use crate::fdb::{Entry, Fdb, Hit, Kind};
+use crate::flap::{Flaps, Move};
 use crate::flood::{List, Lists};
 use crate::health::{Health, may_answer};
 use crate::paths::Paths;
 use crate::peers::{Peers, Reference, Source};
 use crate::remote::RemoteTable;
 use crate::time::span_seconds_up;
-use crate::underlay::{Seen, inspect};
+use crate::underlay::{Seen, inspect, is_for_many};
 use crate::{
     AllCounters, Counters, DropReason, EntryState, Event, FloodLists, Limits, OverlayHalf, PeerId, Prefix,
-    Remote, SegmentConfig, Sighting, Timestamp, UnderlayHalf, UnderlayVerdict, UnderlayView,
+    Remote, SegmentConfig, Sighting, StormLimit, Timestamp, UnderlayHalf, UnderlayVerdict, UnderlayView,
 };
 
 /// One VXLAN segment: the single writer of all that is known about it.
@@ -70,6 +72,7 @@ pub struct Segment {
     pub(crate) counters: Arc<Counters>,
     pub(crate) remotes: Arc<RemoteTable>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) storm: Arc<StormLimit>,
     pub(crate) peers: Peers,
     pub(crate) fdb: Fdb,
     pub(crate) lists: Lists,
@@ -77,6 +80,8 @@ pub struct Segment {
     pub(crate) paths: Paths,
     accept: AcceptList,
     events: EventQueue,
+    /// `None` where moves are not damped.
+    flaps: Option<Flaps>,
     /// [`SegmentConfig::ageing`] in seconds; 0: for ever.
     ageing_s: u32,
     /// The bucket that the next sweep begins with.
@@ -116,6 +121,8 @@ impl Segment {
             fdb: Fdb::new(config.max_macs, config.hash_key),
             lists: Lists::default(),
             paths: Paths::default(),
+            storm: Arc::new(StormLimit::new(config.max_peers, config.storm_limit)),
+            flaps: config.flap_damping.then(|| Flaps::new(config.hash_key)),
             limits,
             health: Health::default(),
             accept: AcceptList::new(config.accept_from.clone()),
@@ -152,6 +159,7 @@ impl Segment {
             counters: Arc::clone(&self.counters),
             flood: Arc::new(self.lists.snapshot(&self.peers)),
             limits: Arc::clone(&self.limits),
+            storm: Arc::clone(&self.storm),
         }
     }
 
@@ -164,7 +172,7 @@ impl Segment {
         let overlay = OverlayHalf { counters: Arc::clone(&counters), ..self.overlay_half() };
         let rules = (self.config.vni, self.config.reserved_bits);
         let (fdb, remotes) = (self.fdb.reader(), Arc::clone(&self.remotes));
-        let shared = (counters, Arc::clone(&self.limits));
+        let shared = (counters, Arc::clone(&self.limits), Arc::clone(&self.storm));
         (overlay, UnderlayHalf::new(fdb, remotes, shared, rules, self.view()))
     }
 
@@ -216,6 +224,9 @@ impl Segment {
         let mut source = self.accept.source(addr, &self.peers).ok_or(DropReason::Stranger)?;
         let SegmentConfig { vni, reserved_bits, own_mac, .. } = self.config;
         let (mac, frame) = inspect(payload, vni, reserved_bits, own_mac)?;
+        if is_for_many(frame) && !self.storm.admit_back(source.peer(), now) {
+            return Err(DropReason::StormLimit);
+        }
         if may_answer(frame) {
             self.hear(addr, frame, now);
         }
@@ -273,6 +284,21 @@ impl Segment {
         if source.is_down() {
             return Ok(false);
         }
+        // Who is down has lost it anyway.
+        if known.serving
+            && let Some(flaps) = &mut self.flaps
+        {
+            match flaps.moves(mac, now_s) {
+                Move::Made => {}
+                stays @ (Move::DampedNow | Move::Damped) => {
+                    self.counters.table().moves_damped.add(1);
+                    if stays == Move::DampedNow {
+                        self.tell(Event::Damped { mac, at: from, and: addr });
+                    }
+                    return Ok(false);
+                }
+            }
+        }
         let learned = Reference::Mac { configured: false };
         let Ok(to) = self.peers.hold(Remote::new(addr), learned) else {
             self.counters.table().refused_peers.add(1);
@@ -295,6 +321,13 @@ impl Segment {
             self.counters.table().refused_peers.add(1);
             return false;
         };
+        // This one is counted already.
+        let share = self.config.max_macs_per_peer.unwrap_or(usize::MAX);
+        if self.peers.known(peer).is_some_and(|known| known.macs as usize > share) {
+            self.peers.release(peer, learned);
+            self.counters.table().refused_share.add(1);
+            return false;
+        }
         if self.fdb.insert(mac, peer, Kind::LEARNED, now.seconds_up()).is_err() {
             self.peers.release(peer, learned);
             self.counters.table().refused_macs.add(1);
@@ -475,6 +508,23 @@ impl Segment {
     pub fn set_learning(&mut self, learning: bool) {
         self.config.learning = learning;
         self.note_rules();
+    }
+
+    /// Sets how many MAC addresses may be learned behind one remote, as [`SegmentConfig::max_macs_per_peer`] has it; what is known stays.
+    pub fn set_max_macs_per_peer(&mut self, most: Option<usize>) {
+        self.config.max_macs_per_peer = most;
+    }
+
+    /// Sets whether moves are damped, as [`SegmentConfig::flap_damping`] has it; what has moved before is forgotten.
+    pub fn set_flap_damping(&mut self, on: bool) {
+        self.config.flap_damping = on;
+        self.flaps = on.then(|| Flaps::new(self.config.hash_key));
+    }
+
+    /// Sets the limit of floods, as [`SegmentConfig::storm_limit`] has it, in force from the next one on.
+    pub fn set_storm_limit(&mut self, frames_per_s: Option<NonZeroU32>) {
+        self.config.storm_limit = frames_per_s;
+        self.storm.set(frames_per_s);
     }
 
     /// Sets the ageing time, for entries that exist too; zero: for ever.

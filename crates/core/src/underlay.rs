@@ -30,7 +30,7 @@ use crate::fdb::{FdbReader, Hit};
 use crate::health::{Answer, AnswerRefusal, Malformed, may_answer, read};
 use crate::peers::Source;
 use crate::remote::RemoteTable;
-use crate::{Counters, DropReason, EntryState, Limits, Prefix, Timestamp, UnderlayVerdict};
+use crate::{Counters, DropReason, EntryState, Limits, Prefix, StormLimit, Timestamp, UnderlayVerdict};
 
 /// What every worker goes by that control and learning may change, as it was at one moment.
 ///
@@ -91,6 +91,7 @@ pub struct UnderlayHalf {
     pub(crate) remotes: Arc<RemoteTable>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) storm: Arc<StormLimit>,
     pub(crate) vni: Vni,
     pub(crate) reserved_bits: ReservedBits,
     view: Arc<UnderlayView>,
@@ -103,7 +104,7 @@ impl UnderlayHalf {
     pub(crate) fn new(
         fdb: FdbReader,
         remotes: Arc<RemoteTable>,
-        (counters, limits): (Arc<Counters>, Arc<Limits>),
+        (counters, limits, storm): (Arc<Counters>, Arc<Limits>, Arc<StormLimit>),
         (vni, reserved_bits): (Vni, ReservedBits),
         view: UnderlayView,
     ) -> UnderlayHalf {
@@ -112,6 +113,7 @@ impl UnderlayHalf {
             remotes,
             counters,
             limits,
+            storm,
             vni,
             reserved_bits,
             view: Arc::new(view),
@@ -160,6 +162,9 @@ impl UnderlayHalf {
         let UnderlayHalf { cache, view, .. } = self;
         let source = cache.source(addr, |addr| view.source(addr)).ok_or(DropReason::Stranger)?;
         let (mac, frame) = inspect(payload, self.vni, self.reserved_bits, self.view.own_mac)?;
+        if is_for_many(frame) && !self.storm.admit_back(source.peer(), now) {
+            return Err(DropReason::StormLimit);
+        }
         if may_answer(frame) {
             self.hear(addr, frame, now);
         }
@@ -286,4 +291,11 @@ pub(crate) fn inspect(
         return Err(DropReason::OwnMac);
     }
     Ok((mac, frame))
+}
+
+/// Whether a frame is for more than one station: its destination is a group, the lowest bit of the first octet (IEEE 802.3 section
+/// 3.2.3). Of a unicast address nobody knows here whether it is known behind the port.
+#[inline]
+pub(crate) fn is_for_many(frame: &[u8]) -> bool {
+    frame.first().is_some_and(|octet| octet & 1 != 0)
 }

@@ -6,14 +6,19 @@
 //! ```
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use vxgate_codec::tcp;
-use vxgate_core::{Counters, DropReason, FloodLists, Limits, OverlayHalf, OverlayVerdict, PeerId, Transmit};
+use vxgate_core::{
+    Counters, DropReason, FloodLists, Limits, OverlayHalf, OverlayVerdict, PeerId, StormLimit, Timestamp,
+    Transmit,
+};
 use vxgate_offload::Work;
 
 use crate::outer::OuterPolicy;
 use crate::own::Answers;
+use crate::own_datagram::OwnDatagram;
 use crate::port::PortRx;
 use crate::too_big::{self, ANSWER_OCTETS, Allowance};
 use crate::underlay::{Outer, Tally, Target, UnderlayTx};
@@ -24,6 +29,8 @@ pub struct Egress<R, T> {
     underlay: T,
     half: OverlayHalf,
     limits: Arc<Limits>,
+    storm: Arc<StormLimit>,
+    own: Option<OwnDatagram>,
     policy: OuterPolicy,
     tally: CounterTally,
     targets: Vec<Target>,
@@ -41,14 +48,20 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
         counters: Arc<Counters>,
         policy: OuterPolicy,
     ) -> Self {
-        let (limits, tally) = (half.limits(), CounterTally(counters));
+        let (limits, storm, tally) = (half.limits(), half.storm_limit(), CounterTally(counters));
         let host = Host { answers: None, allowance: Allowance::FULL };
-        Self { port, underlay, half, limits, policy, tally, targets: Vec::new(), fitting: Vec::new(), host }
+        let (targets, fitting) = (Vec::new(), Vec::new());
+        Self { port, underlay, half, limits, storm, own: None, policy, tally, targets, fitting, host }
     }
 
     /// The same, with somebody to take answers to the host.
     pub(crate) fn with_answers(self, answers: Answers) -> Self {
         Self { host: Host { answers: Some(answers), ..self.host }, ..self }
+    }
+
+    /// The same at this address and port, by which it knows its own datagrams.
+    pub(crate) fn at(self, local: Option<SocketAddr>) -> Self {
+        Self { own: local.and_then(OwnDatagram::of), ..self }
     }
 
     /// Forwards one batch and returns how many frames it held; 0 means that none was queued.
@@ -83,6 +96,10 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
                 tcp::clamp_mss(frame.octets_mut(), limit, unfinished);
             }
             let (octets, frames) = (frame.octets(), frame.frames() as u64);
+            if self.own.as_ref().is_some_and(|own| own.is_from_here(octets)) {
+                self.tally.0.count_overlay_refusal(DropReason::TunnelInTunnel, octets.len() as u64);
+                continue;
+            }
             let single;
             let mut targets = match self.half.handle_superframe(octets, frames) {
                 OverlayVerdict::Unicast(peer, to) => {
@@ -96,6 +113,21 @@ impl<R: PortRx, T: UnderlayTx> Egress<R, T> {
                         address: to.addr,
                         vni: to.vni,
                     }));
+                    if self.storm.is_on()
+                        && let Some(now) = self.host.now()
+                    {
+                        let (storm, tally) = (&self.storm, &mut self.tally);
+                        self.targets.retain(|to| {
+                            let is_admitted = storm.admit_out(to.peer, frames, now);
+                            if !is_admitted {
+                                tally.dropped(to.peer, DropReason::StormLimit, frames);
+                            }
+                            is_admitted
+                        });
+                        if self.targets.is_empty() {
+                            continue;
+                        }
+                    }
                     &self.targets
                 }
                 // The core has counted it.
@@ -190,6 +222,11 @@ struct Host {
 }
 
 impl Host {
+    /// The time, where anybody has it.
+    fn now(&self) -> Option<Timestamp> {
+        self.answers.as_ref().map(|answers| Timestamp::from_duration(answers.now()))
+    }
+
     /// Tells the sender of a frame that no path carries it.
     #[cold]
     fn tell_too_big(&mut self, frame: &[u8], room_octets: u32, counters: &Counters) {

@@ -184,19 +184,21 @@ impl Forwarder {
             threads: Vec::new(),
         };
 
+        let local = underlay.local();
         let (port_rx, port_tx) = port.split();
         let (underlay_rx, underlay_tx) = underlay.split();
         let (half, counters) = (segment.overlay_half(), segment.counters());
-        let egress = Egress::new(port_rx, underlay_tx, half, counters, policy).with_answers(answers.clone());
-        let inward = OwnerInward::new(Ingress::new(underlay_rx, port_tx, segment)?, lines);
+        let egress = Egress::new(port_rx, underlay_tx, half, counters, policy);
+        let egress = egress.with_answers(answers.clone()).at(local);
+        let inward = OwnerInward::new(Ingress::new(underlay_rx, port_tx, segment)?.at(local), lines);
         forwarder.start_worker(0, inward, Outward::new(egress, Some(outbox)), &mut processors, options)?;
         for (number, ((port, underlay), (overlay_half, underlay_half))) in (1..).zip(others) {
             let (port_rx, port_tx) = port.split();
             let (underlay_rx, underlay_tx) = underlay.split();
             let counters = overlay_half.counters();
             let egress = Egress::new(port_rx, underlay_tx, overlay_half, counters, policy);
-            let egress = egress.with_answers(answers.clone());
-            let ingress = Ingress::of_worker(underlay_rx, port_tx, underlay_half)?;
+            let egress = egress.with_answers(answers.clone()).at(local);
+            let ingress = Ingress::of_worker(underlay_rx, port_tx, underlay_half)?.at(local);
             let inward = ReporterInward::new(ingress, sighting_tx.clone());
             forwarder.start_worker(number, inward, Outward::new(egress, None), &mut processors, options)?;
         }

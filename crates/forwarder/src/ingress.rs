@@ -8,7 +8,7 @@
 //! workers carry frames it is the first one's; the others have an [`UnderlayHalf`] in its place, which says the same.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use vxgate_codec::{ecn, tcp};
@@ -19,6 +19,7 @@ use vxgate_core::{
 use vxgate_offload::Work;
 
 use crate::own::Answer;
+use crate::own_datagram::OwnDatagram;
 use crate::port::{Frame, HEADROOM_OCTETS, PortTx};
 use crate::underlay::UnderlayRx;
 
@@ -50,13 +51,19 @@ pub struct Ingress<R, T, J = Segment> {
     counters: Arc<Counters>,
     limits: Arc<Limits>,
     mtu_octets: usize,
+    own: Option<OwnDatagram>,
     /// Frames of this batch that the port has taken, and may still lose at the flush: whose they are, and their octets.
     taken: Vec<(Option<PeerId>, u64)>,
 }
 
 impl<R: UnderlayRx, T: PortTx, J: Judge> Ingress<R, T, J> {
     fn joined(underlay: R, port: T, judge: J, counters: Arc<Counters>, limits: Arc<Limits>) -> Self {
-        Self { underlay, port, judge, counters, limits, mtu_octets: 0, taken: Vec::new() }
+        Self { underlay, port, judge, counters, limits, mtu_octets: 0, own: None, taken: Vec::new() }
+    }
+
+    /// The same at this address and port, by which it knows datagrams for itself.
+    pub(crate) fn at(self, local: Option<SocketAddr>) -> Self {
+        Self { own: local.and_then(OwnDatagram::of), ..self }
     }
 
     /// Forwards one batch and returns how many datagrams it held; 0 means that none was queued.
@@ -90,6 +97,10 @@ impl<R: UnderlayRx, T: PortTx, J: Judge> Ingress<R, T, J> {
                 UnderlayVerdict::Drop(_) => continue,
             };
             let inner = &mut payload[start..];
+            if self.own.as_ref().is_some_and(|own| own.is_for_here(inner)) {
+                self.counters.count_underlay_drop(DropReason::TunnelInTunnel, 1);
+                continue;
+            }
             if let Some(tos) = datagram.tos
                 && ecn::decap_frame(tos, inner).is_err()
             {

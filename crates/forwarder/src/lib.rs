@@ -58,6 +58,7 @@ mod ingress;
 mod memory;
 mod outer;
 mod own;
+mod own_datagram;
 mod patience;
 mod pcap;
 pub mod port;

@@ -354,6 +354,10 @@ impl Underlay for UdpUnderlay {
     type Rx = UdpRx;
     type Tx = UdpTx;
 
+    fn local(&self) -> Option<SocketAddr> {
+        self.local_addr().ok()
+    }
+
     fn split(self) -> (UdpRx, UdpTx) {
         (
             UdpRx::new(self.receivers, self.gathered),

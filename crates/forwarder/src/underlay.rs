@@ -104,6 +104,12 @@ pub trait Underlay {
     /// What the sending thread owns.
     type Tx: UnderlayTx + 'static;
 
+    /// The outer address of this VTEP and the port that peers send to, where the underlay has them: by these the tunnel knows its own
+    /// datagrams when they come to it as frames. Default none.
+    fn local(&self) -> Option<SocketAddr> {
+        None
+    }
+
     /// Parts the underlay into its halves.
     fn split(self) -> (Self::Rx, Self::Tx);
 }

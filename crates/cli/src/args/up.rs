@@ -12,8 +12,8 @@ use vxgate_codec::{ReservedBits, Vni};
 
 use self::gate::GateOptions;
 use crate::config::values::{
-    self, BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MetricsAddr, MssClamp, Mtu, PeerSpec,
-    SourcePort, TapLife, Threads, Tos, Ttl,
+    self, BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MetricsAddr, MssClamp, Mtu, PeerShare,
+    PeerSpec, SourcePort, StormLimit, TapLife, Threads, Tos, Ttl,
 };
 
 /// One layer of options: what the command line, the environment, a file or the init script's arguments say.
@@ -265,6 +265,27 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "ADDR|off", value_parser = values::metrics, help_heading = "Operation")]
     pub(crate) metrics: Option<MetricsAddr>,
 
+    /// Most broadcast, unknown unicast and multicast frames a second, to each peer and from each: auto, off or 1 to 10000000 [default: auto]
+    ///
+    /// auto is 20000, and no limit with --learning off, where everything is flooded. A tenth of a second of it may come at once. Frames for
+    /// known addresses, and the tunnel's own, never count. From a peer, broadcast and multicast count. What is dropped is counted as
+    /// storm-limit.
+    #[arg(long, value_name = "auto|off|N", help_heading = "Forwarding")]
+    pub(crate) storm_limit: Option<StormLimit>,
+
+    /// Most MAC addresses to learn behind one peer: auto or 1 to 16777216 [default: auto]
+    ///
+    /// auto leaves a sixteenth of --max-macs to each other peer, and half of it to all of them at most: so that one peer cannot fill the
+    /// table, and either peer of a Gate can take over what was behind the other.
+    #[arg(long, value_name = "auto|N", help_heading = "Forwarding")]
+    pub(crate) max_macs_per_peer: Option<PeerShare>,
+
+    /// Keep a MAC address that moves more than 5 times in 180 seconds where it is for 180 seconds: on or off [default: on]
+    ///
+    /// The rule is EVPN's (RFC 7432 section 15.1). A peer that goes down, and `vxgate fdb replace`, still move it.
+    #[arg(long, value_name = "on|off", value_parser = values::on_off, help_heading = "Forwarding")]
+    pub(crate) flap_damping: Option<bool>,
+
     /// From the Gate.
     #[command(flatten)]
     pub(crate) gate: GateOptions,
@@ -323,6 +344,9 @@ impl UpOptions {
             tap_fd: self.tap_fd.or(lower.tap_fd),
             log_format: self.log_format.or(lower.log_format),
             metrics: self.metrics.or(lower.metrics),
+            storm_limit: self.storm_limit.or(lower.storm_limit),
+            max_macs_per_peer: self.max_macs_per_peer.or(lower.max_macs_per_peer),
+            flap_damping: self.flap_damping.or(lower.flap_damping),
             gate: self.gate.over(lower.gate),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -596,6 +597,79 @@ pub(crate) fn probe_misses(text: &str) -> Result<u32, NotAllowed> {
 pub(crate) fn hold_down(text: &str) -> Result<Duration, NotAllowed> {
     millis(text, Duration::ZERO..=HealthConfig::MAX_HOLD_DOWN)
         .ok_or(not_allowed("a number of milliseconds from 0 to 60000"))
+}
+
+/// How much is flooded to each peer, and taken from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StormLimit {
+    /// [`StormLimit::AUTO`] where the forwarding database learns.
+    Auto,
+    /// As much as comes.
+    Off,
+    /// Frames a second.
+    Rate(NonZeroU32),
+}
+
+impl StormLimit {
+    /// Frames a second: what 16,384 stations ask by ARP when all of them have forgotten each other within a second, and a thirtieth of what
+    /// a worker carries (docs/performance.md).
+    const AUTO: NonZeroU32 = NonZeroU32::new(20_000).expect("not zero");
+
+    /// Frames a second; none where there is no limit.
+    pub(crate) fn rate(self, learning: bool) -> Option<NonZeroU32> {
+        match self {
+            StormLimit::Auto => learning.then_some(StormLimit::AUTO),
+            StormLimit::Off => None,
+            StormLimit::Rate(rate) => Some(rate),
+        }
+    }
+}
+
+impl FromStr for StormLimit {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<StormLimit, NotAllowed> {
+        let rate =
+            || decimal(text).filter(|rate: &NonZeroU32| rate.get() <= 10_000_000).map(StormLimit::Rate);
+        match text {
+            "auto" => Ok(StormLimit::Auto),
+            "off" => Ok(StormLimit::Off),
+            _ => rate().ok_or(not_allowed("auto, off or a number of frames a second from 1 to 10000000")),
+        }
+    }
+}
+
+/// How much of the forwarding database one peer may fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerShare {
+    /// What leaves room for the others.
+    Auto,
+    /// So many MAC addresses.
+    Macs(u32),
+}
+
+impl PeerShare {
+    /// So many MAC addresses of `max_macs`, where there are so many peers; none where one may have all.
+    pub(crate) fn of(self, max_macs: usize, peers: usize) -> Option<usize> {
+        match self {
+            PeerShare::Auto if peers < 2 => None,
+            PeerShare::Auto => {
+                let left = (max_macs / 16).saturating_mul(peers - 1).min(max_macs / 2);
+                Some((max_macs - left).max(1))
+            }
+            PeerShare::Macs(macs) => Some(usize::try_from(macs).unwrap_or(usize::MAX)),
+        }
+    }
+}
+
+impl FromStr for PeerShare {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<PeerShare, NotAllowed> {
+        let macs = || max_macs(text).ok().map(PeerShare::Macs);
+        let auto = (text == "auto").then_some(PeerShare::Auto);
+        auto.or_else(macs).ok_or(not_allowed("auto or a number of MAC addresses from 1 to 16777216"))
+    }
 }
 
 /// Where metrics are served.

@@ -217,10 +217,16 @@ pub(crate) struct TableCounts {
     pub(crate) learned: u64,
     /// Moved to another remote by learning.
     pub(crate) moved: u64,
+    /// Moves that were not made, because the address moves too often.
+    #[serde(default)]
+    pub(crate) moves_damped: u64,
     /// Gone, since nobody was heard for the ageing time.
     pub(crate) aged: u64,
     /// Not learned, as the table is full.
     pub(crate) refused_macs: u64,
+    /// Not learned, as the peer has its share of the table.
+    #[serde(default)]
+    pub(crate) refused_share: u64,
     /// Not learned, as no further remote fits.
     pub(crate) refused_peers: u64,
 }
@@ -292,6 +298,9 @@ pub(crate) struct PeerStatus {
     /// Its inner address, which health probes ask for; null where none is known.
     #[serde(default)]
     pub(crate) inner: Option<IpAddr>,
+    /// Whether its route leads into the tunnel itself, so that nothing reaches it.
+    #[serde(default)]
+    pub(crate) inside: bool,
     /// Whether it is alive.
     pub(crate) state: PeerState,
     /// Seconds since that last changed; null where it never did.

@@ -188,6 +188,13 @@ pub(super) const FAMILIES: &[Family] = &[
         samples: |scrape, out| of_tunnel(scrape, out, |tunnel| tunnel.table.moved as f64),
     },
     Family {
+        name: "vxgate_fdb_moves_damped",
+        unit: None,
+        kind: Kind::Counter,
+        help: "Moves that were not made, because the address moves too often",
+        samples: |scrape, out| of_tunnel(scrape, out, |tunnel| tunnel.table.moves_damped as f64),
+    },
+    Family {
         name: "vxgate_fdb_aged",
         unit: None,
         kind: Kind::Counter,
@@ -198,11 +205,16 @@ pub(super) const FAMILIES: &[Family] = &[
         name: "vxgate_fdb_refused",
         unit: None,
         kind: Kind::Counter,
-        help: "Frames delivered whose source could not be learned: the table, or the list of peers, is full",
+        help: "Frames delivered whose source could not be learned: the table, the peer's share of it or the list of peers is full",
         samples: |scrape, out| {
             each_tunnel(scrape, out, |tunnel, labels, out| {
                 let table = &tunnel.table;
-                for (what, count) in [("macs", table.refused_macs), ("peers", table.refused_peers)] {
+                let refused = [
+                    ("macs", table.refused_macs),
+                    ("share", table.refused_share),
+                    ("peers", table.refused_peers),
+                ];
+                for (what, count) in refused {
                     out.push((with(labels, "full", what), count as f64));
                 }
             });

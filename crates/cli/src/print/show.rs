@@ -49,8 +49,13 @@ fn tunnel_block(out: &mut dyn Write, style: Style, tunnel: &TunnelStatus) -> io:
     sizes(out, &tunnel.sizes)?;
     line(out, "offload", names(tunnel.offload.iter().filter(|(_, on)| **on).map(|(name, _)| name.clone())))?;
     line(out, "uptime", Seconds(tunnel.uptime_s))?;
-    let TableCounts { learned, moved, aged, refused_macs, refused_peers } = tunnel.table;
-    let refused = match refused_macs + refused_peers {
+    let TableCounts { learned, moved, moves_damped, aged, refused_macs, refused_share, refused_peers } =
+        tunnel.table;
+    let damped = match moves_damped {
+        0 => String::new(),
+        damped => style.bad(format!(", {damped} moves damped")).to_string(),
+    };
+    let refused = match refused_macs + refused_share + refused_peers {
         0 => String::new(),
         refused => style.bad(format!(", {refused} refused")).to_string(),
     };
@@ -58,7 +63,7 @@ fn tunnel_block(out: &mut dyn Write, style: Style, tunnel: &TunnelStatus) -> io:
         out,
         "fdb",
         format_args!(
-            "{} of {} entries, {learned} learned, {moved} moved, {aged} aged{refused}",
+            "{} of {} entries, {learned} learned, {moved} moved, {aged} aged{damped}{refused}",
             tunnel.fdb.entries, tunnel.fdb.limit
         ),
     )?;
@@ -159,6 +164,10 @@ fn peer_block(out: &mut dyn Write, style: Style, peer: &PeerStatus) -> io::Resul
             PeerState::Unknown => style.plain(state),
         },
     )?;
+    if peer.inside {
+        let why = "its route leads into the tunnel itself: nothing reaches it";
+        line(out, "loop", style.bad(why))?;
+    }
     let heard = peer.last_heard_ms.or(peer.last_heard_s.map(|seconds| seconds.saturating_mul(1000)));
     line(out, "last heard", MillisAgo(heard))?;
     line(out, "round trip", Millis(peer.rtt_us))?;

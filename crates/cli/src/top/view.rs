@@ -74,7 +74,7 @@ fn heading<'a>(model: &Model, tunnel: &'a TunnelStatus) -> Vec<Line<'a>> {
     let nothing = Derived::default();
     let derived = model.derived().unwrap_or(&nothing);
     let second = Line::raw(format!("in {}   out {}", speed(derived.all.rx), speed(derived.all.tx)));
-    let refused = tunnel.table.refused_macs + tunnel.table.refused_peers;
+    let refused = tunnel.table.refused_macs + tunnel.table.refused_share + tunnel.table.refused_peers;
     let third = Line::from(vec![
         Span::raw(format!(
             "flooded {}   fdb {} of {}, {} learned, {} moved",

@@ -68,6 +68,10 @@ impl Watch {
         match event {
             Event::Learned { mac, dst } => tracing::debug!(%mac, %dst, "learned"),
             Event::Moved { mac, from, to } => tracing::debug!(%mac, %from, %to, "moved"),
+            Event::Damped { mac, at, and } => tracing::warn!(
+                %mac, %at, %and,
+                "a MAC address moves to and fro: it stays where it is for three minutes; two hosts have it, or there is a loop"
+            ),
             Event::Aged { mac, dst } => tracing::debug!(%mac, %dst, "aged"),
             Event::PeerDown { addr, why } => {
                 tracing::warn!(peer = %addr, "peer down: {}", why.explain());

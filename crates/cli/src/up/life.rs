@@ -16,7 +16,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::pending;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -175,6 +175,7 @@ impl Life {
             netlink: netlink.clone(),
             paths_changed: Arc::clone(&paths_changed),
             reports: Arc::default(),
+            inside: Mutex::default(),
             last_look: LastLook::new(started),
             down: Notify::new(),
         });

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::IpAddr;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use vxgate_netlink::{Error, Netlink, Route, Watch};
@@ -64,14 +65,17 @@ async fn look(tenant: &Tenant, config: &UpConfig, given: &mut u32) -> Result<(),
     // A tunnel that ends needs nothing more.
     let Ok(peers) = peers else { return Ok(()) };
     let mut found = Vec::with_capacity(peers.len());
+    let mut inside = BTreeSet::new();
     for peer in peers {
         let route = route_to(netlink, peer).await;
         // By a loop the device would follow itself down, by the octets of the headers at each look.
         if route.as_ref().is_some_and(|route| route.link == Some(tenant.about.link)) {
+            inside.insert(peer);
             continue;
         }
         found.extend(carried(config, &links, peer, route.as_ref()).map(|carried| (peer, carried)));
     }
+    tell_of_loops(tenant, inside);
     let narrowest = tenant
         .ask(move |segment, now| {
             for (peer, octets) in found {
@@ -111,6 +115,23 @@ async fn look(tenant: &Tenant, config: &UpConfig, given: &mut u32) -> Result<(),
     // As above.
     let _ = tenant.ask(move |segment, _| segment.set_mss_limit(limit)).await;
     Ok(())
+}
+
+/// Tells of peers that are now reached through the tunnel itself, and of those that no longer are. What is sent to such a peer comes
+/// back as a frame and is dropped then (tunnel-in-tunnel), so that nothing goes round.
+fn tell_of_loops(tenant: &Tenant, inside: BTreeSet<IpAddr>) {
+    let dev = &tenant.about.dev;
+    let mut known = tenant.inside.lock().unwrap_or_else(PoisonError::into_inner);
+    for peer in inside.difference(&known) {
+        tracing::warn!(
+            %peer,
+            "the route to this peer leads into {dev} itself: nothing reaches it; `ip route get {peer}` shows it, and a route of its own mends it"
+        );
+    }
+    for peer in known.difference(&inside) {
+        tracing::info!(%peer, "the route to this peer no longer leads into {dev}");
+    }
+    *known = inside;
 }
 
 /// The way to a peer; none to a group, nor where there is none just now.

@@ -1,9 +1,9 @@
 //! What the control socket's requests do to the running tunnel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
@@ -40,6 +40,8 @@ pub(super) struct Tenant {
     /// Told when something is to be known of the paths that was not: a path, or a peer.
     pub(super) paths_changed: Arc<Notify>,
     pub(super) reports: Arc<ReportCounts>,
+    /// Peers whose route leads into the tunnel.
+    pub(super) inside: Mutex<BTreeSet<IpAddr>>,
     /// What was counted when somebody last looked.
     pub(super) last_look: LastLook,
     /// Told when a client wants the tunnel to end.
@@ -145,6 +147,12 @@ impl Tenant {
         }
     }
 
+    /// How a peer stands, with what the segment does not know: where its route leads.
+    fn peer_status(&self, peer: &PeerView, now: Timestamp) -> PeerStatus {
+        let inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner).contains(&peer.remote.addr);
+        PeerStatus { inside, ..status(peer, now) }
+    }
+
     /// How it stands. Rates are left out: they are of whoever looks.
     pub(super) async fn status(&self) -> Result<TunnelStatus, Refusal> {
         let (peers, counts, limit, at) = self
@@ -179,7 +187,7 @@ impl Tenant {
             },
             pid: std::process::id(),
             uptime_s: about.started.elapsed().as_secs(),
-            peers: peers.iter().map(|peer| status(peer, at)).collect(),
+            peers: peers.iter().map(|peer| self.peer_status(peer, at)).collect(),
             fdb: FdbFill { entries: counts.entries, limit: limit as u64 },
             rx: Traffic { frames: counts.delivered.frames, octets: counts.delivered.octets },
             tx: Traffic { frames: counts.sent.frames, octets: counts.sent.octets },
@@ -203,8 +211,10 @@ impl Tenant {
             table: TableCounts {
                 learned: counts.learned,
                 moved: counts.moved,
+                moves_damped: counts.moves_damped,
                 aged: counts.aged,
                 refused_macs: counts.refused_macs,
+                refused_share: counts.refused_share,
                 refused_peers: counts.refused_peers,
             },
             drops: named(
@@ -257,11 +267,13 @@ impl Handler for Tenant {
     }
 
     async fn peer_list(&self) -> Result<Vec<PeerStatus>, Refusal> {
-        self.ask(|segment, now| {
-            let configured = segment.peers().filter(|peer| peer.configured);
-            configured.map(|peer| status(&peer, now)).collect()
-        })
-        .await
+        let (peers, at) = self
+            .ask(|segment, now| {
+                let configured = segment.peers().filter(|peer| peer.configured);
+                (configured.collect::<Vec<PeerView>>(), now)
+            })
+            .await?;
+        Ok(peers.iter().map(|peer| self.peer_status(peer, at)).collect())
     }
 
     async fn peer_add(&self, peer: PeerSpec) -> Result<(), Refusal> {
@@ -330,6 +342,7 @@ fn status(peer: &PeerView, now: Timestamp) -> PeerStatus {
     PeerStatus {
         ip: peer.remote.addr,
         inner: peer.health.inner,
+        inside: false,
         state: match (peer.health.state, peer.health.inner, silence) {
             (CorePeerState::Up, ..) => PeerState::Up,
             (CorePeerState::Down, ..) => PeerState::Down,

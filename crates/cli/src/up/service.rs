@@ -164,6 +164,7 @@ mod tests {
         PeerStatus {
             ip: ip.parse::<IpAddr>().unwrap(),
             inner: None,
+            inside: false,
             state_for_s: None,
             state,
             path_mtu: None,

@@ -202,6 +202,11 @@ fn segment_config(config: &UpConfig) -> SegmentConfig {
             .iter()
             .filter_map(|network| Prefix::new(network.addr(), network.prefix_len()))
             .collect(),
+        max_macs_per_peer: config
+            .max_macs_per_peer
+            .of(usize::try_from(config.max_macs).unwrap_or(usize::MAX), config.peers.len()),
+        flap_damping: config.flap_damping,
+        storm_limit: config.storm_limit.rate(config.learning),
         hash_key: random(),
         ..SegmentConfig::default()
     }
