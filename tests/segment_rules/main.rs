@@ -4,6 +4,7 @@
 mod bench;
 mod control;
 mod frames;
+mod guards;
 mod health;
 mod paths;
 mod workers;

@@ -33,6 +33,8 @@ mod gate_peers;
 #[cfg(test)]
 mod ground;
 #[cfg(test)]
+mod guards;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod init;
