@@ -40,6 +40,9 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
         Some(Command::Up(options)) => up_command(&Layers::under(*options)?, out),
         Some(Command::Down { words }) => {
             let dev = args::parse_device("down", &words)?;
+            if dev.as_ref().is_some_and(up::remove_kept) {
+                return Ok(());
+            }
             connect("down", dev.as_ref())?.down().map_err(|error| Failure::client("down", &error))
         }
         Some(Command::Init(args)) => init::run(&args, out),

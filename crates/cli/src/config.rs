@@ -27,8 +27,8 @@ use vxgate_core::HealthConfig;
 use crate::args::up::UpOptions;
 pub(crate) use error::ConfigError;
 use values::{
-    BusyPoll, CpuList, DeviceName, Df, Forward, MetricsAddr, MssClamp, Mtu, PeerShare, PeerSpec, SourcePort,
-    StormLimit, Threads, Tos, Ttl,
+    BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MetricsAddr, MssClamp, Mtu, PeerShare, PeerSpec,
+    SourcePort, StormLimit, TapLife, Threads, Tos, Ttl,
 };
 
 /// Most peers of one tunnel: the core's default limit of remote VTEPs.
@@ -90,6 +90,12 @@ pub(crate) struct UpConfig {
     pub(crate) workers: u16,
     /// How many threads each worker has.
     pub(crate) threads: Threads,
+    /// Which device, and what becomes of it.
+    pub(crate) tap: TapLife,
+    /// A descriptor of the device that was left open for us; one worker then, and a device of somebody else's.
+    pub(crate) tap_fd: Option<i32>,
+    /// How the log is written.
+    pub(crate) log_format: LogFormat,
     /// What a thread does while nothing is queued.
     pub(crate) busy_poll: BusyPoll,
     /// The processors that the threads are pinned to in turn; `None` for wherever the system puts them.
@@ -180,6 +186,13 @@ impl UpConfig {
             offload: options.offload.unwrap_or(true),
             workers: options.workers.unwrap_or(1),
             threads: options.threads.unwrap_or(Threads::Two),
+            tap: options.tap.unwrap_or(if options.tap_fd.is_some() {
+                TapLife::Existing
+            } else {
+                TapLife::New
+            }),
+            tap_fd: options.tap_fd,
+            log_format: options.log_format.unwrap_or_default(),
             busy_poll: options.busy_poll.unwrap_or(BusyPoll::Auto),
             affinity: options.affinity,
             forward: forward(options.forward)?,
@@ -207,6 +220,7 @@ impl UpConfig {
         config.check_addresses()?;
         config.check_accept_from()?;
         config.check_workers()?;
+        config.check_tap()?;
         config.check_health()?;
         if config.peers.is_empty() {
             notices.push(format!(
@@ -336,6 +350,14 @@ impl UpConfig {
     }
 
     /// Each worker hashes to source ports of its own.
+    fn check_tap(&self) -> Result<(), ConfigError> {
+        match self.tap_fd {
+            Some(_) if self.tap != TapLife::Existing => Err(ConfigError::TapFdIsNotOurs),
+            Some(_) if self.workers > 1 => Err(ConfigError::TapFdWorkers { workers: self.workers }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn check_workers(&self) -> Result<(), ConfigError> {
         match &self.source_port {
             SourcePort::Hash(range) if range.len() < usize::from(self.workers) => {

@@ -7,6 +7,7 @@
 //! [`process`] has what there is once, [`life`] the order of things in one tunnel's life. With `--vpg-id` the API says what the
 //! tunnel shall be ([`gate`]), and is followed until the end.
 
+pub(crate) mod device;
 pub(crate) mod error;
 pub(crate) mod forward;
 pub(crate) mod gate;
@@ -33,7 +34,9 @@ use std::net::SocketAddr;
 use vxgate_netlink::Netlink;
 
 use crate::config::UpConfig;
+use crate::config::values::LogFormat;
 use crate::failure::Failure;
+pub(crate) use device::remove_kept;
 use error::UpError;
 use gate::vpg::Request;
 pub(crate) use life::{chain, check_program};
@@ -53,7 +56,7 @@ pub(crate) fn run(wanted: Vec<Wanted>, is_up: impl FnOnce()) -> Result<(), Failu
 /// # Errors
 /// What would be in the way of it, or is in the way of finding out.
 pub(crate) fn rehearse(request: Request, out: &mut dyn Write) -> Result<(), Failure> {
-    log::to_stderr();
+    log::to_stderr(LogFormat::Text);
     let runtime = process::runtime();
     let runtime = runtime.map_err(|error| Failure::failed("up", chain(&UpError::Start(error))))?;
     let (lines, config) = runtime.block_on(request.rehearse())?;

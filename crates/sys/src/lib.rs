@@ -13,6 +13,7 @@ pub mod epoll;
 pub mod ethtool;
 pub mod eventfd;
 pub mod icmp;
+pub mod inherit;
 pub mod inheritance;
 pub mod interface;
 pub mod namespace;

@@ -12,9 +12,17 @@ use crate::tap::{self, Offload, TapError};
 
 /// A plain TAP device. The interface disappears with it unless it is persistent.
 pub struct PlainTap {
-    iface: Iface,
+    handle: Handle,
     /// Asks the namespace in which the device was made.
     namespace: OwnedFd,
+}
+
+/// What the device is reached by.
+enum Handle {
+    /// We made it.
+    Made(Iface),
+    /// Something else opened and attached it; its name at that time.
+    Given { fd: OwnedFd, name: String },
 }
 
 impl PlainTap {
@@ -31,17 +39,46 @@ impl PlainTap {
             return Err(TapError::NameTaken { name: name.to_owned() });
         }
         let iface = Iface::without_packet_info(name, Mode::Tap).map_err(|error| explain(error, name))?;
-        let tap = PlainTap { iface, namespace: interface::socket()? };
+        let tap = PlainTap { handle: Handle::Made(iface), namespace: interface::socket()? };
         rustix::io::ioctl_fionbio(&tap, true).map_err(io::Error::from)?;
         // Where offloads exist none must be on, and where they do not the call fails: either is what we need.
         let _ = tap::set_offload(tap.as_fd(), Offload::NONE);
         Ok(tap)
     }
 
+    /// Takes over a descriptor that something else opened and attached.
+    ///
+    /// # Errors
+    ///
+    /// `Io` of kind `InvalidInput` when it is not an attached TAP device without packet information, or has a virtio header.
+    pub fn from_fd(fd: OwnedFd) -> Result<PlainTap, TapError> {
+        let (name, flags) = tap::describe(fd.as_fd()).map_err(|_| tap::not_a_tap())?;
+        let is_plain = flags & libc::IFF_TAP != 0 && flags & libc::IFF_NO_PI != 0;
+        if !is_plain || flags & libc::IFF_VNET_HDR != 0 {
+            return Err(tap::not_a_tap());
+        }
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(io::Error::from)?;
+        rustix::io::ioctl_fionbio(&fd, true).map_err(io::Error::from)?;
+        let _ = tap::set_offload(fd.as_fd(), Offload::NONE);
+        Ok(PlainTap { handle: Handle::Given { fd, name }, namespace: interface::socket()? })
+    }
+
+    /// As [`tap::Tap::set_persistent`].
+    ///
+    /// # Errors
+    ///
+    /// When the interface was deleted.
+    pub fn set_persistent(&self, persistent: bool) -> io::Result<()> {
+        tap::set_persistent(self.as_fd(), persistent)
+    }
+
     /// The interface's name at open, with `%d` resolved.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.iface.name()
+        match &self.handle {
+            Handle::Made(iface) => iface.name(),
+            Handle::Given { name, .. } => name,
+        }
     }
 
     /// Reads one frame and returns its octets; `None` when none is queued. A frame that is longer than the
@@ -94,7 +131,10 @@ impl PlainTap {
 
 impl AsFd for PlainTap {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        let fd = self.iface.as_raw_fd();
+        let fd = match &self.handle {
+            Handle::Made(iface) => iface.as_raw_fd(),
+            Handle::Given { fd, .. } => return fd.as_fd(),
+        };
         // SAFETY: `iface` owns the descriptor, closes it only when dropped, and is borrowed as long as the
         // result is.
         unsafe { BorrowedFd::borrow_raw(fd) }

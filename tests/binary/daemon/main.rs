@@ -51,9 +51,13 @@ mod path;
 #[cfg(test)]
 mod refused;
 #[cfg(test)]
+mod restart;
+#[cfg(test)]
 mod service;
 #[cfg(test)]
 mod systemd;
+#[cfg(test)]
+mod tap;
 #[cfg(test)]
 mod threads;
 #[cfg(test)]

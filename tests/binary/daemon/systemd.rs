@@ -19,6 +19,7 @@ use vxgate_testbed::{eventually, isolated, skip, wait_for};
 
 use crate::boot::{missing_program, open_tun_to_all, unit};
 use crate::ground::{Ended, Ground, Traces, VXGATE, YOU, command, missing};
+use crate::restart::longest_silence;
 
 /// How long a system may take for a step: it has more to do than a tunnel.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -227,6 +228,33 @@ fn comes_up_from_the_api(system: &System<'_>, unit: &str) {
     assert_eq!(system.control(&format!("stop {unit}")).code, Some(0));
 }
 
+/// A device that is to be kept is the same after a restart, also after one that a kill brings about, and gone when it is taken down.
+fn keeps_its_device(system: &System<'_>, unit: &str) {
+    let ground = system.ground;
+    let config =
+        "local = \"172.21.0.100\"\npeer = \"100.64.158.4\"\naddress = \"10.225.194.171/9\"\ntap = \"keep\"\n";
+    fs::write("/run/config/vxlan1.toml", config).unwrap();
+    fs::write("/run/config/vxlan1.env", "").unwrap();
+    assert_eq!(system.control(&format!("start {unit}")).code, Some(0), "{}", told(unit));
+    let index = || ground.you.run(|| vxgate_sys::interface::index("vxlan1"));
+    let first = index().unwrap();
+    let silence = longest_silence(ground, || {
+        assert_eq!(system.control(&format!("restart {unit}")).code, Some(0), "{}", told(unit));
+    });
+    println!("systemctl restart: longest silence {silence:?}");
+    assert!(silence < Duration::from_secs(2), "{silence:?}");
+    assert_eq!(index().unwrap(), first, "{}", told(unit));
+    assert!(ground.answers(), "{}", told(unit));
+    kill_process(system.main_process(unit), Signal::KILL).unwrap();
+    system.becomes(unit, "NRestarts", "1");
+    system.becomes(unit, "ActiveState", "active");
+    assert_eq!(index().unwrap(), first, "{}", told(unit));
+    assert!(ground.answers(), "{}", told(unit));
+    assert_eq!(ground.vxgate("down vxlan1").code, Some(0), "{}", told(unit));
+    system.becomes(unit, "ActiveState", "inactive");
+    assert!(index().is_err());
+}
+
 #[test]
 fn the_unit_runs_tunnels_under_a_systemd_of_its_own() {
     isolated!(|| {
@@ -301,6 +329,7 @@ fn the_unit_runs_tunnels_under_a_systemd_of_its_own() {
         assert_eq!(forwards(&ground), closed);
 
         comes_up_from_the_api(&system, second);
+        keeps_its_device(&system, second);
         before.again(&ground.you, &log_of_systemd());
     });
 }

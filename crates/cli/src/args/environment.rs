@@ -49,6 +49,9 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("probe-misses", "VXGATE_PROBE_MISSES"),
     ("hold-down", "VXGATE_HOLD_DOWN"),
     ("on-event", "VXGATE_ON_EVENT"),
+    ("tap", "VXGATE_TAP"),
+    ("tap-fd", "VXGATE_TAP_FD"),
+    ("log-format", "VXGATE_LOG_FORMAT"),
     ("metrics", "VXGATE_METRICS"),
     ("storm-limit", "VXGATE_STORM_LIMIT"),
     ("max-macs-per-peer", "VXGATE_MAX_MACS_PER_PEER"),
@@ -195,7 +198,7 @@ mod tests {
                 line.push(format!("--{option}={}", if option == "source-port" { "4789" } else { default }));
             }
         }
-        assert_eq!(line.len(), 33, "{line:?}");
+        assert_eq!(line.len(), 35, "{line:?}");
         assert_eq!(UpConfig::new(read_layer(line).unwrap()), UpConfig::new(UpOptions::default()));
     }
 

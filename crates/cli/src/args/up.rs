@@ -12,8 +12,8 @@ use vxgate_codec::{ReservedBits, Vni};
 
 use self::gate::GateOptions;
 use crate::config::values::{
-    self, BusyPoll, CpuList, DeviceName, Df, Forward, MetricsAddr, MssClamp, Mtu, PeerShare, PeerSpec,
-    SourcePort, StormLimit, Threads, Tos, Ttl,
+    self, BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MetricsAddr, MssClamp, Mtu, PeerShare,
+    PeerSpec, SourcePort, StormLimit, TapLife, Threads, Tos, Ttl,
 };
 
 /// One layer of options: what the command line, the environment, a file or the init script's arguments say.
@@ -235,6 +235,29 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "PROGRAM", value_parser = values::program, help_heading = "Health")]
     pub(crate) on_event: Option<PathBuf>,
 
+    /// Which device, and what becomes of it: new, keep or existing [default: new]
+    ///
+    /// new makes one that is gone with the tunnel. keep makes one that stays with its addresses and routes when the tunnel is told to
+    /// end by a signal, or is killed: the next start takes it over and changes only what is configured otherwise, so that connections
+    /// outlast a restart. `vxgate down` removes it. existing attaches to a TAP device that is there and leaves it there, as one of `ip
+    /// tuntap add dev DEV mode tap user NAME`, which that user needs no privilege for.
+    #[arg(long, value_name = "new|keep|existing", help_heading = "Device")]
+    pub(crate) tap: Option<TapLife>,
+
+    /// Number of an open descriptor of the device, which whoever started this program left to it
+    ///
+    /// 3 or above: a TAP device without packet information that is called as --dev says, with a virtio header or not. No device is
+    /// made. Without privilege, MAC address, MTU, addresses and routes are what the device has; --address and --route that it has not
+    /// are refused then. One worker.
+    #[arg(long, value_name = "N", value_parser = values::tap_fd, help_heading = "Device")]
+    pub(crate) tap_fd: Option<i32>,
+
+    /// How the log is written: text, or json for one object on each line [default: text]
+    ///
+    /// To the journal, text has its priority in front (sd-daemon(3)) and no time, which the journal has. Of one kind of line 20 come at
+    /// once and then one a second; the next one tells how many were left out.
+    #[arg(long, value_name = "text|json", help_heading = "Log")]
+    pub(crate) log_format: Option<LogFormat>,
     /// Address to serve metrics and health at: IP:PORT, :PORT for every address, or off [default: off]
     ///
     /// /metrics is for Prometheus; /healthz says 200 while each tunnel has a peer that is up, else 503 and why. Anybody who reaches the
@@ -317,6 +340,9 @@ impl UpOptions {
             probe_misses: self.probe_misses.or(lower.probe_misses),
             hold_down: self.hold_down.or(lower.hold_down),
             on_event: self.on_event.or(lower.on_event),
+            tap: self.tap.or(lower.tap),
+            tap_fd: self.tap_fd.or(lower.tap_fd),
+            log_format: self.log_format.or(lower.log_format),
             metrics: self.metrics.or(lower.metrics),
             storm_limit: self.storm_limit.or(lower.storm_limit),
             max_macs_per_peer: self.max_macs_per_peer.or(lower.max_macs_per_peer),

@@ -57,6 +57,10 @@ pub(crate) enum ConfigError {
     MtuBelowIpv6 { mtu: u16, address: Ipv6Net },
     #[error("{network} has bits set behind its prefix; the network is {}", network.trunc())]
     HostBits { option: &'static str, network: IpNet },
+    #[error("the device of a descriptor is somebody else's: it is neither made nor kept")]
+    TapFdIsNotOurs,
+    #[error("a descriptor is one queue of the device, and {workers} workers need one each")]
+    TapFdWorkers { workers: u16 },
     #[error("{workers} workers need as many source ports, and the range has {ports}")]
     FewerPortsThanWorkers { ports: usize, workers: u16 },
     #[error("{} ms are longer than --probe-interval, which is {} ms", retry.as_millis(), interval.as_millis())]
@@ -102,7 +106,8 @@ impl ConfigError {
             Self::RetryAboveInterval { .. } => "probe-retry",
             Self::TwoGates => "vpg-id",
             Self::OpensNoGate => "open-gate",
-            Self::FewerPortsThanWorkers { .. } => "workers",
+            Self::FewerPortsThanWorkers { .. } | Self::TapFdWorkers { .. } => "workers",
+            Self::TapFdIsNotOurs => "tap",
             Self::ForwardTwice { .. } | Self::ForwardAlone { .. } | Self::TooManyForwarded { .. } => {
                 "forward"
             }
@@ -126,6 +131,8 @@ impl ConfigError {
             Self::FewerPortsThanWorkers { .. } => {
                 Some("widen --source-port hash:LOW-HIGH, or ask for fewer workers".to_owned())
             }
+            Self::TapFdIsNotOurs => Some("leave --tap out, or write --tap existing".to_owned()),
+            Self::TapFdWorkers { .. } => Some("leave --workers out".to_owned()),
             Self::TooManyForwarded { .. } => Some("give one network that holds several, or on".to_owned()),
             Self::ForwardAlone { .. } => Some("name networks, or on, or off".to_owned()),
             Self::HostBits { option, network } => Some(format!("write --{option} {}", network.trunc())),

@@ -296,7 +296,11 @@ mod tests {
         let options = UpOptions::augment_args(Command::new("up"));
         for option in options.get_arguments().filter_map(Arg::get_long) {
             let has_line = shown.settings.iter().any(|setting| setting.option == option);
-            assert_eq!(has_line, !["config", "dry-run", "gate-peers"].contains(&option), "{option}");
+            assert_eq!(
+                has_line,
+                !["config", "dry-run", "gate-peers", "tap-fd"].contains(&option),
+                "{option}"
+            );
         }
         assert!(example.contains("\n# gate-peers = "));
         // What is shown is the default, but for examples.

@@ -165,6 +165,9 @@ fn each_rule_names_the_option_and_says_why() {
         ("--forward on,172.21.0.0/16", "forward", "on stands alone"),
         ("--forward 172.21.0.0/16,off", "forward", "off stands alone"),
         ("--gate-peers - --vpg-id 1", "vpg-id", "sets itself up from one source"),
+        ("--tap-fd 3 --tap keep", "tap", "neither made nor kept"),
+        ("--tap-fd 3 --tap new", "tap", "neither made nor kept"),
+        ("--tap-fd 3 --workers 2", "workers", "2 workers need one each"),
         ("--open-gate --coverage g", "open-gate", "which only --vpg-id asks"),
     ] {
         let error = refusal(line);
@@ -182,6 +185,8 @@ fn hints_give_the_words_to_write() {
         ("--route 10.0.0.1/8", "write --route 10.0.0.0/8"),
         ("--peer 2001:db8::1 --accept-from 0.0.0.0/0", "--accept-from ::/0"),
         ("--peer 2001:db8::1 --peer 10.0.0.1", "second tunnel"),
+        ("--tap-fd 3 --tap keep", "--tap existing"),
+        ("--tap-fd 3 --workers 2", "leave --workers out"),
         ("--probe-interval 30", "--probe-retry 30"),
         ("--workers 16 --source-port hash:50000-50001", "fewer workers"),
     ] {

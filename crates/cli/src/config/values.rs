@@ -328,6 +328,58 @@ impl FromStr for Threads {
     }
 }
 
+/// Which device, and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TapLife {
+    /// Made, and gone with the tunnel.
+    New,
+    /// Made or taken over, and left to the next start.
+    Keep,
+    /// Somebody else's: attached to, and left.
+    Existing,
+}
+
+impl FromStr for TapLife {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<TapLife, NotAllowed> {
+        match text {
+            "new" => Ok(TapLife::New),
+            "keep" => Ok(TapLife::Keep),
+            "existing" => Ok(TapLife::Existing),
+            _ => Err(not_allowed("new, keep or existing")),
+        }
+    }
+}
+
+/// The number of a descriptor beyond standard input, output and error.
+pub(crate) fn tap_fd(text: &str) -> Result<i32, NotAllowed> {
+    let number = text.parse().ok().filter(|number| *number >= 3);
+    number.ok_or(not_allowed("the number of an open descriptor, 3 or above"))
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people, or for the journal.
+    #[default]
+    Text,
+    /// One JSON object on each line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<LogFormat, NotAllowed> {
+        match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(not_allowed("text or json")),
+        }
+    }
+}
+
 /// Processors to pin threads to, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CpuList(Vec<u16>);

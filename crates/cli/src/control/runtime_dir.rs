@@ -44,6 +44,11 @@ impl RuntimeDir {
         self.0.join(format!("{dev}.lock"))
     }
 
+    /// What says that a device which outlived its tunnel is ours.
+    pub(crate) fn kept(&self, dev: &DeviceName) -> PathBuf {
+        self.0.join(format!("{dev}.kept"))
+    }
+
     /// The devices that have a control socket, running or left behind, in order; none where there is no directory.
     pub(crate) fn devices(&self) -> io::Result<Vec<DeviceName>> {
         let entries = match self.0.read_dir() {

@@ -19,6 +19,24 @@ pub(crate) enum UpError {
     /// A link of the device's name exists.
     #[error("a device named {dev} exists already{}", described(kind.as_deref(), owner.as_deref()))]
     NameTaken { dev: String, kind: Option<String>, owner: Option<String> },
+    /// `--tap existing` or `--tap-fd`, and the device is none that frames can be read from.
+    #[error("{dev} is no TAP device{}", described(kind.as_deref(), None))]
+    NotATap { dev: String, kind: Option<String> },
+    /// `--tap existing` or `--tap-fd`, and there is no such device.
+    #[error("there is no device named {dev} to attach to")]
+    NoSuchTap { dev: String },
+    /// `--tap existing`, and the device is somebody's at this time, or has another number of queues.
+    #[error("{dev} cannot be attached to{}", owner.as_ref().map_or(String::new(), |owner| format!(": it is held by {owner}")))]
+    TapHeld { dev: String, owner: Option<String> },
+    /// What `--tap-fd` names is none, or none that serves.
+    #[error("--tap-fd {number}: the descriptor is of no use")]
+    TapFd { number: i32, source: TapError },
+    /// The descriptor's device has another name.
+    #[error("--tap-fd {number}: the device is called {name} and not {dev}")]
+    TapFdName { number: i32, name: String, dev: String },
+    /// What a kept device had cannot be remembered.
+    #[error("cannot write {path}, which says that the kept device is ours")]
+    Record { path: String, source: io::Error },
     /// `--underlay` names no link.
     #[error("--underlay {name}: there is no such device")]
     NoUnderlay { name: String, names: Vec<String> },
@@ -101,6 +119,20 @@ impl UpError {
                 "end that process, or choose another name with --dev".to_owned()
             }
             UpError::NameTaken { .. } => "choose another name with --dev".to_owned(),
+            UpError::NotATap { .. } => "choose the device with --dev, or leave --tap out to have one made".to_owned(),
+            UpError::NoSuchTap { dev } => {
+                format!("make it first, as in `ip tuntap add dev {dev} mode tap user NAME`, or leave --tap out to have one made")
+            }
+            UpError::TapHeld { owner: Some(_), .. } => "end the program that holds it first".to_owned(),
+            UpError::TapHeld { owner: None, dev } => format!(
+                "end the program that holds it; several workers need a device made with multi_queue, and one worker one made \
+                 without (ip -d link show {dev})"
+            ),
+            UpError::TapFd { .. } => {
+                "leave it open for this program when it starts, attached to a TAP device with IFF_NO_PI (TUNSETIFF)".to_owned()
+            }
+            UpError::TapFdName { name, .. } => format!("write --dev {name}"),
+            UpError::Record { .. } => "set VXGATE_RUNTIME_DIR to a directory that can be written, or leave --tap keep out".to_owned(),
             UpError::NoUnderlay { names, .. } => format!("this host has {}", listed(names)),
             UpError::LocalNotHere { here, .. } if here.is_empty() => {
                 "give the underlay's device its address first".to_owned()

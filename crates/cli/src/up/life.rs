@@ -24,6 +24,7 @@ use tokio::sync::watch::Receiver;
 use vxgate_forwarder::{Forwarder, UdpErrorReader};
 use vxgate_netlink::Netlink;
 
+use super::device;
 use super::error::UpError;
 use super::forward::{self, Forwarding, Side};
 use super::gate::follow::Follower;
@@ -45,6 +46,9 @@ use crate::failure::Failure;
 
 /// Events that are logged before signals and the control socket get their turn.
 const EVENTS_BEFORE_A_BREATH: u32 = 256;
+
+/// The reason of one that somebody took down by name: the next start finds nothing of it.
+const DOWN: &str = "vxgate down";
 
 /// Why a life ends, and who is told; none while it goes on.
 pub(super) type Stop = Receiver<Option<&'static str>>;
@@ -215,7 +219,7 @@ impl Life {
         let tenant = &self.tenant;
         let reason = tokio::select! {
             reason = told => reason,
-            () = tenant.down.notified() => "vxgate down",
+            () = tenant.down.notified() => DOWN,
             ended = self.listener.serve(Arc::clone(tenant), Limits::default()) => {
                 let Err(error) = ended;
                 return Err(UpError::Start(error));
@@ -229,7 +233,11 @@ impl Life {
         tracing::info!(dev = self.tunnel.dev, reason, "ending");
         drop(self.forwarding);
         drop(self.reports);
-        match self.tunnel.forwarder.stop() {
+        let ended = self.tunnel.forwarder.stop();
+        if reason == DOWN {
+            device::remove(&self.watch.netlink, &self.config, self.tunnel.link).await;
+        }
+        match ended {
             // A TAP whose device is gone (drivers/net/tun.c).
             Err(error)
                 if rustix::io::Errno::from_io_error(&error.source) == Some(rustix::io::Errno::BADFD) =>

@@ -8,9 +8,9 @@ use rustix::io::Errno;
 use vxgate_forwarder::check_processor;
 use vxgate_netlink::{Address, Link, Netlink, Route};
 
+use super::device::Claim;
 use super::error::UpError;
 use super::mtu::{carried, device_mtu};
-use super::owner::tap_owner;
 use crate::config::values::CpuList;
 use crate::config::{Family, UpConfig};
 
@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) paths: Vec<(IpAddr, u16)>,
     /// Index of the link that carries the underlay, 0 where nothing says which.
     pub(crate) underlay: u32,
+    /// How to come by the device.
+    pub(crate) claim: Claim,
     /// What the operator should know and is no error.
     pub(crate) notices: Vec<String>,
 }
@@ -34,10 +36,12 @@ impl Plan {
     pub(crate) async fn make(netlink: &Netlink, config: &UpConfig) -> Result<Plan, UpError> {
         check_processors(config)?;
         let links = netlink.links().await?;
-        check_name(config, &links)?;
+        let claim = Claim::of(config, &links)?;
         let underlay = underlay(config, &links)?;
-        let addresses = netlink.addresses().await?;
-        let routes = netlink.routes().await?;
+        let (mut addresses, mut routes) = (netlink.addresses().await?, netlink.routes().await?);
+        // What the device has already is in nobody's way.
+        addresses.retain(|address| !claim.is(address.link));
+        routes.retain(|route| !route.link.is_some_and(|link| claim.is(link)));
         let (mut notices, mut paths) = (Vec::new(), Vec::new());
         let mut first_route = None;
         for peer in config.outer_peers() {
@@ -65,16 +69,13 @@ impl Plan {
         if let Some(link) = carrier.filter(|link| !link.up) {
             notices.push(format!("{} is down: nothing leaves until it is up", link.name));
         }
-        Ok(Plan { local, mtu, paths, underlay: carrier.map_or(0, |link| link.index), notices })
+        Ok(Plan { local, mtu, paths, underlay: carrier.map_or(0, |link| link.index), claim, notices })
     }
 }
 
-/// Refuses a name that a link has.
+/// Refuses a name that a link has which the tunnel cannot take over.
 pub(crate) fn check_name(config: &UpConfig, links: &[Link]) -> Result<(), UpError> {
-    let Some(taken) = links.iter().find(|link| link.name == config.dev.as_str()) else { return Ok(()) };
-    let is_tap = taken.kind.as_deref() == Some("tun");
-    let owner = if is_tap { tap_owner(&taken.name) } else { None };
-    Err(UpError::NameTaken { dev: taken.name.clone(), kind: taken.kind.clone(), owner })
+    Claim::of(config, links).map(|_| ())
 }
 
 /// The link that `--underlay` names.

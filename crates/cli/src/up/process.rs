@@ -33,9 +33,10 @@ use crate::metrics::{Server, Tunnels};
 
 /// Runs these tunnels until they are told to end; calls `is_up` when all are up and before anybody can ask them.
 pub(super) fn run(wanted: Vec<Wanted>, is_up: impl FnOnce()) -> Result<(), Failure> {
-    let Some(first) = wanted.first().map(|wanted| wanted.dev().clone()) else { return Ok(()) };
+    let Some(first) = wanted.first() else { return Ok(()) };
+    log::to_stderr(first.said().log_format);
+    let first = first.dev().clone();
     let start = |error: io::Error| failure(&first, &UpError::Start(error));
-    log::to_stderr();
     let runtime = runtime().map_err(start)?;
     // Before there is anything to undo, so that no signal finds something left.
     let signals = runtime.block_on(async { Signals::listen() }).map_err(start)?;

@@ -18,20 +18,16 @@ use vxgate_forwarder::{
     BusyPoll, Forwarder, Inherit, Joins, OuterPolicy, PlainTapPort, SecondThread, SourcePort, TapOffload,
     TapPort, UdpBuffers, UdpConfig, UdpErrors, UdpOffload, UdpUnderlay, WorkerOptions,
 };
-use vxgate_netlink::{Link, Netlink};
-use vxgate_sys::plain_tap::PlainTap;
-use vxgate_sys::tap::{Offload, Tap, TapError, TapOptions};
+use vxgate_netlink::Netlink;
+use vxgate_sys::tap::Offload;
 
+use super::device::{self, AnyTap};
 use super::error::UpError;
-use super::mtu::{gso_max_octets, inner_mtu, mss_limit};
+use super::mtu::{inner_mtu, mss_limit};
 use super::owner::port_owner;
 use super::plan::Plan;
 use crate::config::UpConfig;
 use crate::config::values::{self, CpuList, Df, Mtu, PeerSpec, Tos, Ttl};
-
-/// Frames that the device queues while the tunnel is busy elsewhere: a TAP drops silently when it is full, and the
-/// default of 1000 is a burst of 0.7 ms of the shortest frames at 1 Gb/s.
-const TX_QUEUE_LEN: u32 = 5000;
 
 /// A tunnel that forwards.
 pub(crate) struct Tunnel {
@@ -51,9 +47,10 @@ impl Tunnel {
     /// Makes the device and the sockets and starts forwarding.
     pub(crate) async fn start(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<Tunnel, UpError> {
         let underlays = bind(netlink, config, plan).await?;
-        let tap = AnyTap::open(config)?;
+        let tap = AnyTap::open(netlink, config, &plan.claim).await?;
         let link = netlink.link_by_name(tap.name()).await?;
-        set_up(netlink, &link, config, plan).await?;
+        device::set_up(netlink, &link, config, plan).await?;
+        device::keep(config, &plan.claim, &link, |persistent| tap.set_persistent(persistent))?;
 
         let mut segment = Segment::new(segment_config(config));
         for &PeerSpec { outer, inner } in &config.peers {
@@ -140,43 +137,6 @@ impl OffloadView {
     }
 }
 
-/// The TAP with a virtio header, one queue for each worker, or the plain one where the kernel refuses it.
-enum AnyTap {
-    Offload(Vec<Tap>),
-    Plain(Arc<PlainTap>),
-}
-
-impl AnyTap {
-    fn open(config: &UpConfig) -> Result<AnyTap, UpError> {
-        let offload = if config.offload { Offload::ALL } else { Offload::NONE };
-        let options = TapOptions { offload, ..TapOptions::new(config.dev.as_str()) };
-        let opened = match config.workers {
-            // A device of one queue is nobody else's.
-            1 => Tap::open(&options).map(|tap| vec![tap]),
-            workers => Tap::open_queues(&options, workers.into()),
-        };
-        match opened {
-            Ok(queues) => {
-                tracing::debug!(offload = ?queues.first().map(Tap::offload), "the device's offloads");
-                Ok(AnyTap::Offload(queues))
-            }
-            Err(TapError::FlagsRefused) if config.workers == 1 => {
-                tracing::info!("the kernel refuses a TAP with a virtio header: using a plain one");
-                Ok(AnyTap::Plain(Arc::new(PlainTap::open(config.dev.as_str())?)))
-            }
-            Err(TapError::FlagsRefused) => Err(UpError::NoQueues { workers: config.workers }),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            AnyTap::Offload(queues) => queues.first().map_or("", Tap::name),
-            AnyTap::Plain(tap) => tap.name(),
-        }
-    }
-}
-
 async fn bind(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<Vec<UdpUnderlay>, UpError> {
     let address = SocketAddr::new(plan.local, config.port);
     let groups = config.outer_peers().filter(|peer| peer.is_multicast());
@@ -209,41 +169,9 @@ async fn bind(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<Vec<U
     }
 }
 
-async fn set_up(netlink: &Netlink, link: &Link, config: &UpConfig, plan: &Plan) -> Result<(), UpError> {
-    netlink.set_mac(link, device_mac(config, plan.local).octets()).await?;
-    netlink.set_mtu(link, plan.mtu).await?;
-    netlink.set_tx_queue_len(link, TX_QUEUE_LEN).await?;
-    if let Err(error) = netlink.set_gso_max_size(link, gso_max_octets(plan.mtu)).await {
-        // Before Linux 4.17 it cannot be set: superframes are as large as the kernel likes, and some take two sends.
-        tracing::debug!("{error}");
-    }
-    for &address in &config.addresses {
-        // The Gate gave the address to this host: nobody has to be asked first.
-        netlink.address_add_nodad(link, address).await?;
-    }
-    netlink.set_up(link).await?;
-    for &route in &config.routes {
-        match netlink.route_add(route, link, None, None).await {
-            Err(error) if error.is_exists() => return Err(route_taken(netlink, route, error).await),
-            added => added?,
-        }
-    }
-    Ok(())
-}
-
-/// Names the route that is in the way of this one, where it can be seen.
-async fn route_taken(netlink: &Netlink, network: IpNet, error: vxgate_netlink::Error) -> UpError {
-    let routes = netlink.routes().await.unwrap_or_default();
-    let same = routes.into_iter().filter(|route| route.prefix == network);
-    let Some(route) = same.min_by_key(|route| route.metric) else { return error.into() };
-    let links = netlink.links().await.unwrap_or_default();
-    let link = links.into_iter().find(|link| Some(link.index) == route.link).map(|link| link.name);
-    UpError::RouteTaken { network, link, gateway: route.gateway }
-}
-
 /// The device's MAC address: the same at each start of the same tunnel on the same host, so that what the peers remember
 /// of it stays right over a restart. Locally administered; no two hosts of one segment share an outer address.
-fn device_mac(config: &UpConfig, local: IpAddr) -> MacAddr {
+pub(super) fn device_mac(config: &UpConfig, local: IpAddr) -> MacAddr {
     let [.., vni] = config.vni.get().to_be_bytes();
     match local {
         IpAddr::V4(local) => {

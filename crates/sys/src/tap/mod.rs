@@ -89,6 +89,15 @@ impl Tap {
     /// `Io` of kind `InvalidInput` when it is not an attached TAP device without packet information;
     /// `FlagsRefused` when it has no virtio header.
     pub fn from_fd(fd: OwnedFd) -> Result<Tap, TapError> {
+        Tap::from_fd_with(fd, Offload::NONE)
+    }
+
+    /// As [`Tap::from_fd`], asking for these offloads; what the kernel does not know is left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tap::from_fd`].
+    pub fn from_fd_with(fd: OwnedFd, offload: Offload) -> Result<Tap, TapError> {
         let (name, flags) = describe(fd.as_fd()).map_err(|_| not_a_tap())?;
         if flags & libc::IFF_TAP == 0 || flags & libc::IFF_NO_PI == 0 {
             return Err(not_a_tap());
@@ -98,7 +107,7 @@ impl Tap {
         }
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(io::Error::from)?;
         rustix::io::ioctl_fionbio(&fd, true).map_err(io::Error::from)?;
-        Tap::configure(fd, name, Offload::NONE)
+        Tap::configure(fd, name, offload)
     }
 
     fn configure(fd: OwnedFd, name: String, offload: Offload) -> Result<Tap, TapError> {
@@ -190,6 +199,18 @@ impl Tap {
         call::write(self.writer.as_ref().unwrap_or(&self.fd).as_fd(), frame)
     }
 
+    /// Has the device, with its addresses and routes, outlive its last descriptor (`TUNSETPERSIST`), or not.
+    ///
+    /// Whoever may open /dev/net/tun could attach to a device that outlives us; so it is given to this process's user
+    /// (`TUNSETOWNER`) first, and the others need CAP_NET_ADMIN.
+    ///
+    /// # Errors
+    ///
+    /// When the interface was deleted.
+    pub fn set_persistent(&self, persistent: bool) -> io::Result<()> {
+        set_persistent(self.fd.as_fd(), persistent)
+    }
+
     /// The interface's MAC address.
     ///
     /// # Errors
@@ -268,14 +289,44 @@ fn attach(fd: &OwnedFd, name: &str, flags: libc::c_int) -> Result<String, TapErr
     Ok(request.name())
 }
 
+/// As [`Tap::set_persistent`], for any device.
+pub(crate) fn set_persistent(fd: BorrowedFd<'_>, persistent: bool) -> io::Result<()> {
+    if persistent {
+        set_value(fd, ValueCall::Owner, rustix::process::geteuid().as_raw().into())?;
+    }
+    set_value(fd, ValueCall::Persist, persistent.into())
+}
+
+/// The calls of linux/if_tun.h that take one number by value.
+#[derive(Clone, Copy)]
+enum ValueCall {
+    Owner,
+    Persist,
+    Offload,
+}
+
+fn set_value(fd: BorrowedFd<'_>, call: ValueCall, value: libc::c_ulong) -> io::Result<()> {
+    let number = match call {
+        ValueCall::Owner => libc::TUNSETOWNER,
+        ValueCall::Persist => libc::TUNSETPERSIST,
+        ValueCall::Offload => libc::TUNSETOFFLOAD,
+    };
+    call::retry(|| {
+        // SAFETY: `fd` is open for the length of the borrow; each number of `ValueCall` takes an integer and follows no pointer.
+        let result = unsafe { libc::ioctl(fd.as_raw_fd(), number, value) };
+        result as isize
+    })?;
+    Ok(())
+}
+
 /// The current name and the flags of the device behind `fd`.
-fn describe(fd: BorrowedFd<'_>) -> io::Result<(String, libc::c_int)> {
+pub(crate) fn describe(fd: BorrowedFd<'_>) -> io::Result<(String, libc::c_int)> {
     let mut request = Request::new("")?;
     request.call(fd, Call::TapDescribe)?;
     Ok((request.name(), libc::c_int::from(u16::from_ne_bytes(request.value()))))
 }
 
-fn not_a_tap() -> TapError {
+pub(crate) fn not_a_tap() -> TapError {
     TapError::Io(io::Error::new(
         io::ErrorKind::InvalidInput,
         "the descriptor is not a TAP device without packet information",
@@ -314,14 +365,7 @@ fn set_int(fd: BorrowedFd<'_>, call: IntCall, value: libc::c_int) -> io::Result<
 
 /// `TUNSETOFFLOAD` takes its mask by value. Also used to clear the mask of a plain device.
 pub(crate) fn set_offload(fd: BorrowedFd<'_>, offload: Offload) -> io::Result<()> {
-    call::retry(|| {
-        // SAFETY: `fd` is open for the length of the borrow; TUNSETOFFLOAD takes an integer and follows no
-        // pointer.
-        let result =
-            unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offload.0)) };
-        result as isize
-    })?;
-    Ok(())
+    set_value(fd, ValueCall::Offload, libc::c_ulong::from(offload.0))
 }
 
 #[cfg(test)]

@@ -420,6 +420,47 @@ fn a_descriptor_from_elsewhere_is_checked_and_made_ours() {
 }
 
 #[test]
+fn a_persistent_device_outlives_its_descriptors_and_is_its_users_alone() {
+    isolated(|| {
+        let Some(tap) = test_support::tap(&TapOptions::new("tap")) else { return };
+        let index = tap.index().unwrap();
+        tap.set_persistent(true).unwrap();
+        drop(tap);
+        assert_eq!(interface::index("tap").unwrap(), index);
+        let owner = std::fs::read_to_string("/sys/class/net/tap/owner");
+        // Not every sandbox shows this namespace's devices there.
+        if let Ok(owner) = owner {
+            assert_eq!(owner.trim(), rustix::process::geteuid().as_raw().to_string());
+        }
+        let again = Tap::open(&TapOptions { exclusive: false, ..TapOptions::new("tap") }).unwrap();
+        assert_eq!(again.index().unwrap(), index);
+        again.set_persistent(false).unwrap();
+        drop(again);
+        assert_eq!(interface::index("tap").unwrap_err().raw_os_error(), Some(libc::ENODEV));
+    });
+}
+
+#[test]
+fn a_plain_tap_is_taken_over_and_one_with_a_header_is_not() {
+    isolated(|| {
+        let Some(tap) = test_support::tap(&TapOptions::new("tap")) else { return };
+        let plain = PlainTap::open("plain").unwrap();
+        let ours = PlainTap::from_fd(rustix::io::dup(&plain).unwrap()).unwrap();
+        assert_eq!((ours.name(), ours.index().unwrap()), ("plain", plain.index().unwrap()));
+        assert_eq!(ours.read(&mut [0; 64]).unwrap(), None);
+        for other in [rustix::io::dup(&tap).unwrap(), interface::socket().unwrap()] {
+            let error = PlainTap::from_fd(other).unwrap_err();
+            assert!(
+                matches!(&error, TapError::Io(cause) if cause.kind() == io::ErrorKind::InvalidInput),
+                "{error:?}"
+            );
+        }
+        let asked = Tap::from_fd_with(rustix::io::dup(&tap).unwrap(), Offload::CSUM).unwrap();
+        assert_eq!(asked.offload(), Offload::CSUM);
+    });
+}
+
+#[test]
 fn the_device_file_is_looked_at_without_making_a_device() {
     isolated(|| {
         if test_support::tap(&TapOptions::new("probe")).is_none() {

@@ -9,6 +9,7 @@ use crate::doctor::finding::Finding;
 use crate::doctor::host::Host;
 use crate::doctor::subject::Subject;
 use crate::up::chain;
+use crate::up::device::Claim;
 use crate::up::forward::obstacles::{self, Obstacle};
 use crate::up::forward::{Side, Way};
 use crate::up::plan::Plan;
@@ -28,7 +29,14 @@ pub(crate) async fn check(
     let device = host.link(config.dev.as_str()).filter(|_| subject.running.is_some());
     let tunnel = Side { index: device.map_or(0, |link| link.index), name: config.dev.to_string() };
     // Of the plan only the underlay is asked for.
-    let plan = Plan { local, mtu: 0, paths: Vec::new(), underlay: carrier.index, notices: Vec::new() };
+    let plan = Plan {
+        local,
+        mtu: 0,
+        paths: Vec::new(),
+        underlay: carrier.index,
+        claim: Claim::New,
+        notices: Vec::new(),
+    };
     let otherwise = || "docs/forwarding.md has what it needs".to_owned();
     match Way::find(netlink, config, &plan, tunnel).await {
         Err(error) => {
