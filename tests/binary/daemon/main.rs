@@ -13,6 +13,8 @@ mod bench;
 #[cfg(test)]
 mod boot;
 #[cfg(test)]
+mod capture;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod doctor;
