@@ -24,7 +24,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use vxgate_forwarder::{Capture, CapturedAt};
 
 use self::pcapng::{ETHERNET, Packet, RAW_IP, Writer};
@@ -40,48 +40,52 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How often a listener hears how many it has lost, though nothing else is there to tell.
 const BEAT: Duration = Duration::from_secs(1);
 
+/// How long the daemon is waited for at the end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Octets that are written to the socket at once.
 const CHUNK: usize = 256 * 1024;
 
-/// Sends copies to a listener until it goes away.
+/// Sends copies to a listener until it has enough, which it says by closing its half of the connection; last comes how many it has lost.
 pub(crate) async fn serve(mut stream: UnixStream, capture: Capture) {
     let mut buffer = Vec::with_capacity(CHUNK);
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut beat = Instant::now();
-    loop {
-        // Whoever says something, or closes, has enough.
-        tokio::select! {
-            _ = looks.tick() => {}
-            _ = stream.readable() => {
-                let mut word = [0; 64];
-                match stream.try_read(&mut word) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Ok(_) | Err(_) => return,
-                }
-            }
+    while !has_enough(&stream) {
+        while buffer.len() < CHUNK
+            && let Some(captured) = capture.poll()
+        {
+            stream::write(&captured, capture.lost(), &mut buffer);
+            capture.recycle(captured);
         }
-        loop {
-            while buffer.len() < CHUNK
-                && let Some(captured) = capture.poll()
-            {
-                stream::write(&captured, capture.lost(), &mut buffer);
-                capture.recycle(captured);
-            }
-            if buffer.is_empty() {
-                break;
-            }
-            // As long as it takes: meanwhile the ring fills, and what finds no room is lost.
-            if stream.write_all(&buffer).await.is_err() {
-                return;
-            }
-            buffer.clear();
-            beat = Instant::now();
-        }
-        if beat.elapsed() >= BEAT {
-            beat = Instant::now();
+        if buffer.is_empty() && beat.elapsed() >= BEAT {
             stream::write_beat(capture.now(), capture.lost(), &mut buffer);
         }
+        if buffer.is_empty() {
+            tokio::select! {
+                _ = looks.tick() => {}
+                _ = stream.readable() => {}
+            }
+            continue;
+        }
+        // As long as it takes: meanwhile the ring fills, and what finds no room is lost.
+        if stream.write_all(&buffer).await.is_err() {
+            return;
+        }
+        buffer.clear();
+        beat = Instant::now();
+    }
+    stream::write_beat(capture.now(), capture.lost(), &mut buffer);
+    // Whoever has gone altogether hears no more.
+    let _ = timeout(BEAT, stream.write_all(&buffer)).await;
+}
+
+/// Whether a listener has closed its half of the connection, or says something, which it has no reason to.
+fn has_enough(stream: &UnixStream) -> bool {
+    match stream.try_read(&mut [0; 64]) {
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        Ok(_) => true,
     }
 }
 
@@ -188,27 +192,48 @@ async fn receive(
     let mut terminate = signal(SignalKind::terminate()).map_err(End::Input)?;
     // Far enough for any capture that has no end.
     let end = Instant::now() + args.duration.unwrap_or(Duration::from_secs(100 * 365 * 86_400));
-    loop {
-        while let Some(message) =
-            stream::take(&mut buffer).map_err(|why| End::Input(io::Error::other(why)))?
-        {
+    let why = loop {
+        while let Some(message) = message(&mut buffer)? {
             sink.take(&message).map_err(End::Output)?;
             if args.count.is_some_and(|count| sink.written >= count) {
-                return Ok(Why::Enough);
+                break;
             }
         }
         sink.flush().map_err(End::Output)?;
+        if args.count.is_some_and(|count| sink.written >= count) {
+            break Why::Enough;
+        }
         tokio::select! {
             read = stream.read_buf(&mut buffer) => match read {
                 Ok(0) => return Ok(Why::Tunnel),
                 Ok(_) => {}
                 Err(error) => return Err(End::Input(error)),
             },
-            _ = interrupt.recv() => return Ok(Why::Signal),
-            _ = terminate.recv() => return Ok(Why::Signal),
-            () = sleep_until(end) => return Ok(Why::Enough),
+            _ = interrupt.recv() => break Why::Signal,
+            _ = terminate.recv() => break Why::Signal,
+            () = sleep_until(end) => break Why::Enough,
         }
-    }
+    };
+    // What is still on its way is too late to be written, but says how many were lost.
+    let last_words = async {
+        stream.shutdown().await?;
+        loop {
+            while let Ok(Some(late)) = message(&mut buffer) {
+                sink.lost = late.lost;
+            }
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return io::Result::Ok(());
+            }
+        }
+    };
+    // A daemon that does not answer has said what it has to say.
+    let _ = timeout(LAST_WORDS, last_words).await;
+    Ok(why)
+}
+
+/// The next message, if it is whole.
+fn message(buffer: &mut Vec<u8>) -> Result<Option<Message>, End> {
+    stream::take(buffer).map_err(|why| End::Input(io::Error::other(why)))
 }
 
 /// The file, and what has been written to it.
