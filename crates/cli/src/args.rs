@@ -147,6 +147,22 @@ Examples:
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Say what is wrong in a configuration file, and change nothing
+    #[command(
+        after_help = "Exit status 0: all is right; 2: something is not, and all of it is told, by line and column.
+
+Examples:
+  vxgate check /etc/vxgate/vxlan0.toml
+  vxgate check -
+  vxgate check -j /etc/vxgate/vxlan0.toml"
+    )]
+    Check {
+        /// The file, or - for standard input
+        #[arg(value_name = "FILE|-")]
+        file: PathBuf,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// Say why frames are dropped, what causes it and what to do
     #[command(after_help = "Without a reason it lists all of them.
 

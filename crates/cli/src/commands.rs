@@ -6,16 +6,17 @@ use crate::args::fdb::{self, FdbCommand, ShowArgs};
 use crate::args::peer::{self, PeerCommand, PeerListArgs};
 use crate::args::up::UpOptions;
 use crate::args::{self, Command, CommandLine, OutputArgs};
-use crate::config::UpConfig;
 use crate::config::layers::Layers;
 use crate::config::values::DeviceName;
+use crate::config::{UpConfig, several};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::FdbVerb;
 use crate::control::runtime_dir::RuntimeDir;
 use crate::failure::Failure;
 use crate::print::fdb::FdbPrinter;
 use crate::print::{self, Format, Style};
-use crate::{bench, capture, doctor, explain, gate, init, lab, man, migrate, top, up, watch};
+use crate::up::Wanted;
+use crate::{bench, capture, check, doctor, explain, gate, init, lab, man, migrate, top, up, watch};
 
 /// Does what the command line asks for.
 pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure> {
@@ -34,6 +35,7 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
             let dev = args::parse_device("capture", &args.words)?;
             capture::run(&args, connect("capture", dev.as_ref())?)
         }
+        Some(Command::Check { file, output: own }) => check::run(&file, format(own.or(output)), out),
         Some(Command::Explain { reason, output: own }) => {
             explain::run(reason.as_deref(), format(own.or(output)), out)
         }
@@ -56,7 +58,7 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
         }
         Some(Command::Gate { verb }) => gate::run(verb, output, out),
         Some(Command::Doctor(args)) => {
-            doctor::run(&Layers::under(args.options)?, format(args.output.or(output)), out)
+            doctor::run(&Layers::under(args.options)?.only("doctor")?, format(args.output.or(output)), out)
         }
         Some(Command::Lab(args)) => lab::run(&args, out),
         Some(Command::Bench(args)) => bench::run(&args, out),
@@ -65,28 +67,49 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
     }
 }
 
-/// Brings up the tunnel that the options ask for, with the Gate's own word where they name its source.
+/// Brings up the tunnels that the options ask for, with the Gate's own word where they name its source.
 fn up_command(layers: &Layers, out: &mut dyn Write) -> Result<(), Failure> {
-    let config = |options: UpOptions| {
-        UpConfig::new(options).map_err(|error| layers.failure(&error, |option| format!("up: --{option}")))
-    };
+    let each = layers.each()?;
+    let is_rehearsal = layers.options().gate.dry_run == Some(true);
+    // Mistakes of all of them are told before anybody is asked.
+    let mut said = Vec::with_capacity(each.len());
+    for one in each {
+        let config = configured(&one, one.options())?;
+        said.push((one, config));
+    }
+    if let Some(problem) = several::problems(&said).into_iter().next() {
+        return Err(problem);
+    }
+    let mut wanted = Vec::with_capacity(said.len());
+    for (one, config) in said {
+        wanted.push(wanted_of(&one, config)?);
+    }
+    if !is_rehearsal {
+        return up::run(wanted, || {});
+    }
+    wanted.into_iter().try_for_each(|wanted| match wanted {
+        Wanted::Said(config) => up::rehearse_config(&config, out),
+        Wanted::Vpg { request, .. } => up::rehearse(*request, out),
+    })
+}
+
+fn configured(layers: &Layers, options: UpOptions) -> Result<UpConfig, Failure> {
+    UpConfig::new(options).map_err(|error| layers.failure(&error, |option| format!("up: --{option}")))
+}
+
+/// A tunnel with what the Gate's list says, or what there is to ask the API.
+fn wanted_of(layers: &Layers, said: UpConfig) -> Result<Wanted, Failure> {
     let mut options = layers.options();
-    let rehearsal = options.gate.dry_run == Some(true);
-    // Mistakes of the command line are told before anybody is asked.
-    let mut tunnel = config(options.clone())?;
     if let Some(source) = options.gate.gate_peers.take() {
         let (completed, notices) = up::gate::list::complete_from(&source, options)?;
-        tunnel = config(completed)?;
+        let mut tunnel = configured(layers, completed)?;
         tunnel.notices.extend(notices);
-    } else if let Some(request) = up::gate::vpg::Request::of(options) {
-        let request = Box::new(request);
-        return if rehearsal {
-            up::rehearse(*request, out)
-        } else {
-            up::run(vec![up::Wanted::Vpg { said: tunnel, request }], || {})
-        };
+        return Ok(Wanted::Said(tunnel));
     }
-    if rehearsal { up::rehearse_config(&tunnel, out) } else { up::run(vec![up::Wanted::Said(tunnel)], || {}) }
+    Ok(match up::gate::vpg::Request::of(options) {
+        Some(request) => Wanted::Vpg { said, request: Box::new(request) },
+        None => Wanted::Said(said),
+    })
 }
 
 fn show(out: &mut dyn Write, dev: Option<DeviceName>, output: OutputArgs) -> Result<(), Failure> {

@@ -12,6 +12,7 @@
 pub(crate) mod error;
 pub(crate) mod file;
 pub(crate) mod layers;
+pub(crate) mod several;
 pub(crate) mod values;
 
 use std::collections::BTreeSet;

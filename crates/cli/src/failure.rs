@@ -80,6 +80,16 @@ impl Failure {
         Failure { status: Status::Silent(1), ..Failure::failed("report", "something is wrong") }
     }
 
+    /// What was printed says what is wrong with what the user wrote: exit status 2 without a word.
+    pub(crate) fn printed_usage() -> Failure {
+        Failure { status: Status::Silent(2), ..Failure::failed("check", "something is wrong") }
+    }
+
+    /// What did not work, and why.
+    pub(crate) fn parts(&self) -> (&str, &str) {
+        (&self.what, &self.why)
+    }
+
     /// What did not work, and why, without the program's name and the hint.
     pub(crate) fn why(&self) -> String {
         format!("{}: {}", self.what, self.why)

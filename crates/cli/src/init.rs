@@ -114,7 +114,8 @@ pub(crate) fn config(arguments: &[String]) -> Result<UpConfig, Failure> {
     let init = InitArguments::parse(arguments)
         .map_err(|error| Failure::usage("init", &error).with_hint(error.hint()))?;
     let layers =
-        Layers::under(options(&init).map_err(|(what, why)| Failure::usage(format!("init: {what}"), why))?)?;
+        Layers::under(options(&init).map_err(|(what, why)| Failure::usage(format!("init: {what}"), why))?)?
+            .only("init")?;
     UpConfig::new(layers.options())
         .map_err(|error| layers.failure(&error, |option| format!("init: {}", argument(option))))
 }

@@ -5,6 +5,7 @@
 mod args;
 mod bench;
 mod capture;
+mod check;
 mod commands;
 mod config;
 mod control;

@@ -318,7 +318,7 @@ mod tests {
     fn migrated(text: &str) -> UpConfig {
         let file =
             ConfigFile::parse(text, Path::new("vx.toml")).unwrap_or_else(|error| panic!("{error}:\n{text}"));
-        UpConfig::new(file.options()).unwrap_or_else(|error| panic!("{error}:\n{text}"))
+        UpConfig::new(file.options(0)).unwrap_or_else(|error| panic!("{error}:\n{text}"))
     }
 
     #[test]

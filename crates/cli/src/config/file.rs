@@ -1,5 +1,8 @@
 //! `--config FILE`: the options of `up` in TOML, each key an option's name.
 //!
+//! Keys before the first `[[tunnel]]` are of all tunnels of the file, those in a `[[tunnel]]` of that one. A file without any is one
+//! tunnel.
+//!
 //! Nothing here lists the options. A key is looked up among those of the command line and its value goes through that option's own
 //! parser, so that a new option is a new key at once, with the same values and the same errors.
 
@@ -18,7 +21,10 @@ use crate::args::up::UpOptions;
 use crate::failure::{Failure, see_help};
 
 /// Longest file, in octets: far above 1024 peers with a comment each.
-const MAX_FILE_OCTETS: u64 = 256 * 1024;
+pub(crate) const MAX_FILE_OCTETS: u64 = 256 * 1024;
+
+/// What is read beyond that, to see that it is longer.
+pub(crate) const ROOM_FOR_ONE_MORE: u64 = 1;
 
 /// Words in a key that no option has: who writes one wants to keep a secret here.
 const SECRETS: &[&str] = &["auth-key", "api-key", "token", "password", "secret", "email"];
@@ -26,8 +32,31 @@ const SECRETS: &[&str] = &["auth-key", "api-key", "token", "password", "secret",
 /// A configuration file that has been read: the lowest layer of options.
 #[derive(Clone, Debug)]
 pub(crate) struct ConfigFile {
+    /// Of all tunnels.
     settings: Vec<Setting>,
+    /// Those of each `[[tunnel]]`.
+    tunnels: Vec<Section>,
 }
+
+/// A `[[tunnel]]`.
+#[derive(Clone, Debug)]
+struct Section {
+    settings: Vec<Setting>,
+    /// FILE:LINE:COLUMN of its beginning.
+    place: String,
+}
+
+/// The key of a tunnel's table.
+const TUNNEL: &str = "tunnel";
+
+/// Options of which a process has one, whatever tunnels it carries.
+pub(crate) const OF_THE_PROCESS: &[&str] = &["metrics", "log-format"];
+
+/// Options that one file cannot have for several tunnels, as they ask or say something once.
+const OF_THE_LINE: &[&str] = &["dry-run"];
+
+/// Most tunnels of a file: each has two threads and some megabytes.
+pub(crate) const MAX_TUNNELS: usize = 64;
 
 /// One key of the file.
 #[derive(Clone, Debug)]
@@ -45,7 +74,7 @@ impl ConfigFile {
     pub(crate) fn read(path: &Path) -> Result<ConfigFile, Failure> {
         let read = || {
             let mut octets = Vec::new();
-            File::open(path)?.take(MAX_FILE_OCTETS + 1).read_to_end(&mut octets)?;
+            File::open(path)?.take(MAX_FILE_OCTETS + ROOM_FOR_ONE_MORE).read_to_end(&mut octets)?;
             if octets.len() as u64 > MAX_FILE_OCTETS {
                 return Err(io::Error::other(format!("it is longer than {MAX_FILE_OCTETS} octets")));
             }
@@ -72,40 +101,172 @@ impl ConfigFile {
 
     /// Reads this text, which stands at `path`.
     pub(crate) fn parse(text: &str, path: &Path) -> Result<ConfigFile, Failure> {
+        let (file, mut problems) = ConfigFile::look(text, path);
+        if problems.is_empty() { Ok(file) } else { Err(problems.remove(0)) }
+    }
+
+    /// Reads this text as far as it is right; with all that is wrong, in the order in which it stands there.
+    pub(crate) fn look(text: &str, path: &Path) -> (ConfigFile, Vec<Failure>) {
         let places = Places { path, text };
-        let table = DeTable::parse(text).map_err(|error| {
-            let place = places.at(error.span().map_or(0, |span| span.start));
-            let hint = error.message().contains("duplicate").then(|| {
-                "a key stands once; many values are one list, as in peer = [\"100.64.158.4\", \"100.64.158.132\"]".to_owned()
-            });
-            Failure::usage(place, error.message()).with_hint(hint)
-        })?;
-        // The table is in the order of the keys: the first error to tell is the first in the file.
-        let mut entries: Vec<_> = table.get_ref().iter().collect();
-        entries.sort_by_key(|(key, _)| key.span().start);
+        let mut file = ConfigFile { settings: Vec::new(), tunnels: Vec::new() };
+        let table = match DeTable::parse(text) {
+            Ok(table) => table,
+            Err(error) => {
+                let place = places.at(error.span().map_or(0, |span| span.start));
+                let hint = error.message().contains("duplicate").then(|| {
+                    "a key stands once; many values are one list, as in peer = [\"100.64.158.4\", \"100.64.158.132\"]".to_owned()
+                });
+                return (file, vec![Failure::usage(place, error.message()).with_hint(hint)]);
+            }
+        };
+        let mut problems = Vec::new();
         let options = UpOptions::augment_args(Command::new("up"));
-        let settings = entries.into_iter().map(|(key, value)| {
-            let option = key.get_ref().as_ref();
-            let place = places.at(key.span().start);
-            let known = options.get_arguments().find(|arg| arg.get_long() == Some(option));
-            let arg = known.filter(|_| option != "config").ok_or_else(|| unknown(&place, option))?;
-            Ok(Setting { option: option.to_owned(), layer: layer(arg, option, value, &places)?, place })
-        });
-        Ok(ConfigFile { settings: settings.collect::<Result<_, Failure>>()? })
+        let reader = Reader { places: &places, options: &options };
+        let tunnels = table.get_ref().get(TUNNEL);
+        file.settings = reader.settings(table.get_ref(), Scope::All, &mut problems);
+        if let Some(tunnels) = tunnels {
+            file.tunnels = reader.tunnels(tunnels, &mut problems);
+        }
+        // In the order of the file: by line and column, which stand at the end of a place.
+        problems.sort_by_key(|(offset, _)| *offset);
+        (file, problems.into_iter().map(|(_, problem)| problem).collect())
     }
 
-    /// All that it says.
-    pub(crate) fn options(&self) -> UpOptions {
-        self.settings
-            .iter()
-            .fold(UpOptions::default(), |options, setting| setting.layer.clone().beside(options))
+    /// How many tunnels it has: a file that names none is one.
+    pub(crate) fn count(&self) -> usize {
+        self.tunnels.len().max(1)
     }
 
-    /// Where the file sets this option, where no layer above does.
-    pub(crate) fn place(&self, option: &str, above: &UpOptions) -> Option<&str> {
-        let setting = self.settings.iter().find(|setting| setting.option == option)?;
+    /// Whether it names tunnels.
+    pub(crate) fn has_sections(&self) -> bool {
+        !self.tunnels.is_empty()
+    }
+
+    /// FILE:LINE:COLUMN of a tunnel's beginning.
+    pub(crate) fn beginning(&self, tunnel: usize) -> Option<&str> {
+        self.tunnels.get(tunnel).map(|section| section.place.as_str())
+    }
+
+    /// All that it says of a tunnel.
+    pub(crate) fn options(&self, tunnel: usize) -> UpOptions {
+        let of = |settings: &[Setting]| {
+            settings
+                .iter()
+                .fold(UpOptions::default(), |options, setting| setting.layer.clone().beside(options))
+        };
+        let own = self.tunnels.get(tunnel).map(|section| of(&section.settings)).unwrap_or_default();
+        own.over(of(&self.settings))
+    }
+
+    /// Where the file sets this option of a tunnel, where no layer above does.
+    pub(crate) fn place(&self, option: &str, above: &UpOptions, tunnel: usize) -> Option<&str> {
+        let own = self.tunnels.get(tunnel).into_iter().flat_map(|section| &section.settings);
+        let setting = own.chain(&self.settings).find(|setting| setting.option == option)?;
         let counts = above.clone().over(setting.layer.clone()) != *above;
         counts.then_some(setting.place.as_str())
+    }
+}
+
+/// A problem, and where in the text it is, for the order.
+type Problem = (usize, Failure);
+
+/// Whose keys are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    All,
+    Tunnel,
+}
+
+/// Reads keys.
+struct Reader<'a> {
+    places: &'a Places<'a>,
+    options: &'a Command,
+}
+
+impl Reader<'_> {
+    /// The keys of a table.
+    fn settings(&self, table: &DeTable<'_>, scope: Scope, problems: &mut Vec<Problem>) -> Vec<Setting> {
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let mut settings = Vec::new();
+        for (key, value) in entries {
+            let option = key.get_ref().as_ref();
+            if scope == Scope::All && option == TUNNEL {
+                continue;
+            }
+            match self.setting(key, value, scope) {
+                Ok(setting) => settings.push(setting),
+                Err(problem) => problems.push((key.span().start, problem)),
+            }
+        }
+        settings
+    }
+
+    fn setting(
+        &self,
+        key: &Spanned<impl AsRef<str>>,
+        value: &Spanned<DeValue<'_>>,
+        scope: Scope,
+    ) -> Result<Setting, Failure> {
+        let option = key.get_ref().as_ref();
+        let place = self.places.at(key.span().start);
+        if scope == Scope::Tunnel && OF_THE_PROCESS.contains(&option) {
+            return Err(Failure::usage(
+                format!("{place}: {option}"),
+                "a process has one, for all its tunnels",
+            )
+            .with_hint("write it before the first [[tunnel]]".to_owned()));
+        }
+        if scope == Scope::Tunnel && OF_THE_LINE.contains(&option) {
+            return Err(Failure::usage(format!("{place}: {option}"), "that is for the command line"));
+        }
+        let known = self.options.get_arguments().find(|arg| arg.get_long() == Some(option));
+        let arg = known.filter(|_| option != "config").ok_or_else(|| unknown(&place, option))?;
+        Ok(Setting { option: option.to_owned(), layer: layer(arg, option, value, self.places)?, place })
+    }
+
+    /// The tables of the tunnels.
+    fn tunnels(&self, value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Vec<Section> {
+        let start = value.span().start;
+        let wrong = |at: usize, why: String| {
+            let hint = "each tunnel is a table of its own, which begins with [[tunnel]]".to_owned();
+            (at, Failure::usage(format!("{}: {TUNNEL}", self.places.at(at)), why).with_hint(hint))
+        };
+        let list = match value.get_ref() {
+            DeValue::Array(list) => list,
+            other @ (DeValue::Table(_)
+            | DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)) => {
+                problems.push(wrong(start, format!("tables stand here, not {}", kind(other))));
+                return Vec::new();
+            }
+        };
+        if list.len() > MAX_TUNNELS {
+            problems.push(wrong(start, format!("{} tunnels are more than {MAX_TUNNELS}", list.len())));
+            return Vec::new();
+        }
+        let mut sections = Vec::new();
+        for one in list.iter() {
+            let start = one.span().start;
+            match one.get_ref() {
+                DeValue::Table(table) => sections.push(Section {
+                    settings: self.settings(table, Scope::Tunnel, problems),
+                    place: self.places.at(start),
+                }),
+                other @ (DeValue::Array(_)
+                | DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_)) => {
+                    problems.push(wrong(start, format!("a table stands here, not {}", kind(other))));
+                }
+            }
+        }
+        sections
     }
 }
 
@@ -266,14 +427,14 @@ mod tests {
         );
         let text = text.replace("50_000", "50000");
         assert_eq!(
-            parse(&text).unwrap().options(),
+            parse(&text).unwrap().options(0),
             line(
                 "--dev=vx7 --vni=7 --peer=100.64.158.4 --peer=100.64.158.132 --address=10.225.194.171/9 --address=fd00::2/64 \
                  --learning=off --offload=off --mtu=1400 --source-port=hash:50000-50001"
             )
         );
-        assert_eq!(parse("").unwrap().options(), UpOptions::default());
-        assert_eq!(parse("peer = []").unwrap().options(), UpOptions::default());
+        assert_eq!(parse("").unwrap().options(0), UpOptions::default());
+        assert_eq!(parse("peer = []").unwrap().options(0), UpOptions::default());
     }
 
     #[test]
@@ -281,7 +442,7 @@ mod tests {
         let example = include_str!("../../../../contrib/vxgate.toml");
         let tunnel = "--dev=vxlan0 --local=172.21.0.100 --address=10.225.194.171/9 --peer=100.64.158.4=10.192.158.4,100.64.158.132=10.192.158.132 \
                       --vni=10";
-        assert_eq!(parse(example).unwrap().options(), line(tunnel));
+        assert_eq!(parse(example).unwrap().options(0), line(tunnel));
         // A line that shows a key begins with `#` and no blank.
         let shown: String = example
             .lines()
@@ -291,7 +452,7 @@ mod tests {
             .flat_map(|line| [line, "\n"])
             .collect();
         let shown = parse(&shown).unwrap_or_else(|error| panic!("{error}"));
-        let config = crate::config::UpConfig::new(shown.options()).unwrap();
+        let config = crate::config::UpConfig::new(shown.options(0)).unwrap();
         // Each option has its line: all but those that are about the file itself, and the list that stands in place of --vpg-id.
         let options = UpOptions::augment_args(Command::new("up"));
         for option in options.get_arguments().filter_map(Arg::get_long) {
@@ -373,7 +534,23 @@ mod tests {
                 "--help",
             ),
             ("offload = true", "vxgate: vx.toml:1:11: offload \"on\": auto or off", "--help"),
-            ("[tunnel]\nvni = 7", "vxgate: vx.toml:1:2: \"tunnel\": no such option", "--help"),
+            (
+                "[tunnel]\nvni = 7",
+                "vxgate: vx.toml:1:1: tunnel: tables stand here, not a table",
+                "[[tunnel]]",
+            ),
+            ("tunnel = [7]", "vxgate: vx.toml:1:11: tunnel: a table stands here, not a number", "[[tunnel]]"),
+            (
+                "[[tunnel]]\nvnii = 7",
+                "vxgate: vx.toml:2:1: \"vnii\": no such option; a similar one is vni",
+                "--help",
+            ),
+            (
+                "[[tunnel]]\nmetrics = \":1\"",
+                "vxgate: vx.toml:2:1: metrics: a process has one",
+                "before the first",
+            ),
+            ("[tunnels]\nvni = 7", "vxgate: vx.toml:1:2: \"tunnels\": no such option", "--help"),
             ("config = \"x\"", "vxgate: vx.toml:1:1: \"config\": a configuration file names no other", ""),
             ("help = true", "vxgate: vx.toml:1:1: \"help\": no such option", "--help"),
             (
@@ -398,17 +575,38 @@ mod tests {
     #[test]
     fn two_sources_of_a_tunnel_in_one_file_are_two() {
         for text in ["vpg-id = \"a\"\ngate-peers = \"-\"", "gate-peers = \"-\"\nvpg-id = \"a\""] {
-            let error = crate::config::UpConfig::new(parse(text).unwrap().options()).unwrap_err();
+            let error = crate::config::UpConfig::new(parse(text).unwrap().options(0)).unwrap_err();
             assert_eq!(error, crate::config::ConfigError::TwoGates, "{text}");
         }
     }
 
     #[test]
+    fn a_tunnel_says_what_all_say_unless_it_says_otherwise() {
+        let text = "mtu = 1400\npeer = \"192.0.2.1\"\n[[tunnel]]\ndev = \"a\"\n[[tunnel]]\ndev = \"b\"\nmtu = 1300\n";
+        let file = parse(text).unwrap();
+        assert_eq!((file.count(), file.has_sections()), (2, true));
+        assert_eq!(file.options(0), line("--dev=a --mtu=1400 --peer=192.0.2.1"));
+        assert_eq!(file.options(1), line("--dev=b --mtu=1300 --peer=192.0.2.1"));
+        assert_eq!(file.place("mtu", &UpOptions::default(), 0), Some("vx.toml:1:1"));
+        assert_eq!(file.place("mtu", &UpOptions::default(), 1), Some("vx.toml:7:1"));
+        assert_eq!(file.beginning(1), Some("vx.toml:5:1"));
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_found_in_the_order_of_the_file() {
+        let text = "vnii = 1\n[[tunnel]]\nmtu = 1\n[[tunnel]]\npeer = \"x\"\nmetrics = \"off\"\n";
+        let (file, problems) = ConfigFile::look(text, Path::new("vx.toml"));
+        let places: Vec<String> = problems.iter().map(|one| one.why().chars().take(11).collect()).collect();
+        assert_eq!(places, ["vx.toml:1:1", "vx.toml:3:7", "vx.toml:5:8", "vx.toml:6:1"]);
+        assert_eq!(file.count(), 2);
+    }
+
+    #[test]
     fn the_place_of_an_option_is_told_only_where_the_file_decides_it() {
         let file = parse("vni = 7\nmtu = 1400\n").unwrap();
-        assert_eq!(file.place("mtu", &UpOptions::default()), Some("vx.toml:2:1"));
-        assert_eq!(file.place("mtu", &line("--mtu=1300")), None);
-        assert_eq!(file.place("peer", &UpOptions::default()), None);
+        assert_eq!(file.place("mtu", &UpOptions::default(), 0), Some("vx.toml:2:1"));
+        assert_eq!(file.place("mtu", &line("--mtu=1300"), 0), None);
+        assert_eq!(file.place("peer", &UpOptions::default(), 0), None);
     }
 
     #[test]

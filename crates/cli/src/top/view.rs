@@ -98,30 +98,61 @@ fn peers(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let derived = model.derived().unwrap_or(&nothing);
     // All sparklines have one scale, so that they can be compared.
     let most = derived.history.values().flatten().copied().max().unwrap_or_default();
-    let rows = model.peers().into_iter().skip(model.scroll()).map(|peer| peer_row(peer, derived, most));
-    let head = ["peer", "state", "heard", "round trip", "macs", "in", "out", "traffic"];
-    let widths = [
-        Constraint::Min(15),
-        Constraint::Length(7),
-        Constraint::Length(12),
-        Constraint::Length(10),
-        Constraint::Length(5),
-        Constraint::Length(13),
-        Constraint::Length(13),
-        Constraint::Length(u16::try_from(SAMPLES).unwrap_or(u16::MAX)),
-    ];
-    let table = Table::new(rows, widths).header(Row::new(head).style(HEAD)).block(Block::new());
-    frame.render_widget(table, area);
+    let columns = columns(area.width);
+    let row = |cells: [Cell<'static>; COLUMNS.len()]| {
+        let cells = cells.into_iter().enumerate();
+        Row::new(cells.filter(|(place, _)| columns.contains(place)).map(|(_, cell)| cell).collect::<Vec<_>>())
+    };
+    let rows =
+        model.peers().into_iter().skip(model.scroll()).map(|peer| row(peer_cells(peer, derived, most)));
+    let head = row(COLUMNS.map(|(name, ..)| Cell::new(name))).style(HEAD);
+    let widths = columns.iter().filter_map(|place| {
+        let (_, width, _) = COLUMNS.get(*place)?;
+        // The first one takes what is left.
+        Some(if *place == 0 { Constraint::Min(*width) } else { Constraint::Length(*width) })
+    });
+    frame.render_widget(Table::new(rows, widths).header(head).block(Block::new()), area);
 }
 
-fn peer_row<'a>(peer: &PeerStatus, derived: &Derived, most: u64) -> Row<'a> {
+/// The columns: heading, width, and which go first where the terminal is too narrow for all.
+const COLUMNS: [(&str, u16, u8); 8] = [
+    ("peer", 15, 0),
+    ("state", 7, 1),
+    ("heard", 12, 2),
+    ("round trip", 10, 5),
+    ("macs", 5, 6),
+    ("in", 13, 3),
+    ("out", 13, 4),
+    ("traffic", SAMPLES as u16, 7),
+];
+
+/// The columns that a terminal of this width has room for: all of them are whole, or not there.
+fn columns(width: u16) -> Vec<usize> {
+    let mut by_rank: Vec<usize> = (0..COLUMNS.len()).collect();
+    by_rank.sort_by_key(|place| COLUMNS[*place].2);
+    let mut left = width;
+    let mut columns = Vec::new();
+    for place in by_rank {
+        // One more for the space between.
+        let needed = COLUMNS[place].1 + u16::from(!columns.is_empty());
+        if needed > left {
+            break;
+        }
+        left -= needed;
+        columns.push(place);
+    }
+    columns.sort_unstable();
+    columns
+}
+
+fn peer_cells(peer: &PeerStatus, derived: &Derived, most: u64) -> [Cell<'static>; COLUMNS.len()] {
     let speeds = derived.peers.get(&peer.ip).copied().unwrap_or_default();
     let state = match peer.state {
         PeerState::Up => GOOD,
         PeerState::Down => BAD,
         PeerState::Unknown => Style::new(),
     };
-    Row::new([
+    [
         Cell::new(peer.ip.to_string()),
         Cell::new(peer.state.name()).style(state),
         Cell::new(heard(peer)),
@@ -130,7 +161,7 @@ fn peer_row<'a>(peer: &PeerStatus, derived: &Derived, most: u64) -> Row<'a> {
         Cell::new(PerSecond(speeds.rx.bits, "bit").to_string()),
         Cell::new(PerSecond(speeds.tx.bits, "bit").to_string()),
         Cell::new(sparkline(derived, peer.ip, most)).style(Style::new().fg(Color::Cyan)),
-    ])
+    ]
 }
 
 fn heard(peer: &PeerStatus) -> String {
