@@ -267,6 +267,7 @@ fn the_help_of_every_verb_is_on_standard_output_and_has_an_example() {
         "gate open",
         "gate close",
         "capture",
+        "reload",
         "check",
         "explain",
         "top",

@@ -84,7 +84,8 @@ pub(crate) enum Command {
     /// Bring a tunnel up and carry its frames, in the foreground
     #[command(
         after_help = "It takes the device, its addresses and routes away again when it is told to stop: SIGTERM, SIGINT, \
-SIGHUP (unless it is ignored, as under nohup) or `vxgate down`.
+`vxgate down`, or SIGHUP (unless it is ignored, as under nohup). With --config, SIGHUP reads the file again instead, as `vxgate reload` \
+does.
 
 Each option can come from the environment instead, under the name in [env] that --help shows: lists are \
 separated by commas or white space there, and a value file:PATH (in the environment only) is read from that \
@@ -144,6 +145,25 @@ Examples:
         /// Show again every so many seconds, 0.1 to 3600 [default: 1]
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", require_equals = true, value_parser = values::watch_interval)]
         watch: Option<Duration>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Have a running tunnel read its configuration file again
+    #[command(
+        after_help = "What can change while it runs does, without a lost frame; what needs a restart is named. A file that is wrong \
+changes nothing. SIGHUP does the same.
+
+Examples:
+  vxgate reload
+  vxgate reload vxlan0"
+    )]
+    Reload {
+        /// Words: the device, and what else stands in `help`.
+        #[arg(
+            value_name = "DEV",
+            help = "[dev] DEV; the only tunnel where none is named. All tunnels of its process are reloaded"
+        )]
+        words: Vec<String>,
         #[command(flatten)]
         output: OutputArgs,
     },

@@ -35,6 +35,13 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
             let dev = args::parse_device("capture", &args.words)?;
             capture::run(&args, connect("capture", dev.as_ref())?)
         }
+        Some(Command::Reload { words, output: own }) => {
+            let dev = args::parse_device("reload", &words)?;
+            let reloaded = connect("reload", dev.as_ref())?.reload();
+            let reloaded = reloaded.map_err(|error| Failure::client("reload", &error))?;
+            print::reloaded::write(out, format(own.or(output)), &reloaded)
+                .map_err(|error| Failure::output(&error))
+        }
         Some(Command::Check { file, output: own }) => check::run(&file, format(own.or(output)), out),
         Some(Command::Explain { reason, output: own }) => {
             explain::run(reason.as_deref(), format(own.or(output)), out)
@@ -69,28 +76,35 @@ pub(crate) fn run(line: CommandLine, out: &mut dyn Write) -> Result<(), Failure>
 
 /// Brings up the tunnels that the options ask for, with the Gate's own word where they name its source.
 fn up_command(layers: &Layers, out: &mut dyn Write) -> Result<(), Failure> {
-    let each = layers.each()?;
     let is_rehearsal = layers.options().gate.dry_run == Some(true);
-    // Mistakes of all of them are told before anybody is asked.
-    let mut said = Vec::with_capacity(each.len());
-    for one in each {
+    let tunnels = wanted(layers)?;
+    if !is_rehearsal {
+        let again = layers.clone();
+        let reread = layers.has_file().then(|| -> up::Reread {
+            Box::new(move || {
+                let tunnels = wanted(&again.read_again()?)?;
+                Ok(tunnels.into_iter().map(Wanted::into_said).collect())
+            })
+        });
+        return up::run(tunnels, reread, || {});
+    }
+    tunnels.into_iter().try_for_each(|wanted| match wanted {
+        Wanted::Said(config) => up::rehearse_config(&config, out),
+        Wanted::Vpg { request, .. } => up::rehearse(*request, out),
+    })
+}
+
+/// The tunnels that are asked for. Mistakes of all of them are told before anybody is asked for more.
+fn wanted(layers: &Layers) -> Result<Vec<Wanted>, Failure> {
+    let mut said = Vec::new();
+    for one in layers.each()? {
         let config = configured(&one, one.options())?;
         said.push((one, config));
     }
     if let Some(problem) = several::problems(&said).into_iter().next() {
         return Err(problem);
     }
-    let mut wanted = Vec::with_capacity(said.len());
-    for (one, config) in said {
-        wanted.push(wanted_of(&one, config)?);
-    }
-    if !is_rehearsal {
-        return up::run(wanted, || {});
-    }
-    wanted.into_iter().try_for_each(|wanted| match wanted {
-        Wanted::Said(config) => up::rehearse_config(&config, out),
-        Wanted::Vpg { request, .. } => up::rehearse(*request, out),
-    })
+    said.into_iter().map(|(one, config)| wanted_of(&one, config)).collect()
 }
 
 fn configured(layers: &Layers, options: UpOptions) -> Result<UpConfig, Failure> {

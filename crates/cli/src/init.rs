@@ -47,10 +47,10 @@ pub(crate) fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let config = config(&args.arguments)?;
     if args.detached {
         detach().map_err(|error| Failure::failed("init: leave the caller", error))?;
-        return up::run(vec![Wanted::Said(config)], leave_stderr);
+        return up::run(vec![Wanted::Said(config)], None, leave_stderr);
     }
     if args.foreground {
-        return up::run(vec![Wanted::Said(config)], || {});
+        return up::run(vec![Wanted::Said(config)], None, || {});
     }
     let mut daemon =
         spawn(&args.arguments).map_err(|error| Failure::failed("init: start the daemon", error))?;

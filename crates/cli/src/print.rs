@@ -5,6 +5,7 @@ pub(crate) mod fdb;
 pub(crate) mod gate;
 mod nearest;
 pub(crate) mod peers;
+pub(crate) mod reloaded;
 pub(crate) mod show;
 mod style;
 pub(crate) mod units;

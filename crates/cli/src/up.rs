@@ -21,6 +21,7 @@ pub(crate) mod owner;
 mod paths;
 pub(crate) mod plan;
 mod process;
+mod reload;
 mod serve;
 mod service;
 mod signals;
@@ -41,14 +42,15 @@ use error::UpError;
 use gate::vpg::Request;
 pub(crate) use life::{chain, check_program};
 use plan::Plan;
+pub(crate) use reload::Reread;
 pub(crate) use wanted::Wanted;
 
-/// Runs these tunnels until they are told to end; calls `is_up` when they are up and before anybody can ask them.
+/// Runs these tunnels until they are told to end; `reread` reads again what was said of them, where that stands in a file. Calls `is_up` when they are up and before anybody can ask them.
 ///
 /// # Errors
 /// One did not come up, or ended by itself. Nothing is left of any in either case.
-pub(crate) fn run(wanted: Vec<Wanted>, is_up: impl FnOnce()) -> Result<(), Failure> {
-    process::run(wanted, is_up)
+pub(crate) fn run(wanted: Vec<Wanted>, reread: Option<Reread>, is_up: impl FnOnce()) -> Result<(), Failure> {
+    process::run(wanted, reread, is_up)
 }
 
 /// Says what a tunnel would be, and makes none.

@@ -57,6 +57,8 @@ mod restart;
 #[cfg(test)]
 mod service;
 #[cfg(test)]
+mod several;
+#[cfg(test)]
 mod systemd;
 #[cfg(test)]
 mod tap;

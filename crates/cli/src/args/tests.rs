@@ -157,7 +157,7 @@ fn each_wrong_argument_is_named_with_what_is_allowed() {
     for (line, message) in [
         (
             "vxgate fly",
-            "vxgate: \"fly\": allowed are up, down, init, migrate, show, check, explain, top, capture, fdb, peer, gate, doctor, lab, bench, completions, man",
+            "vxgate: \"fly\": allowed are up, down, init, migrate, show, reload, check, explain, top, capture, fdb, peer, gate, doctor, lab, bench, completions, man",
         ),
         ("vxgate fdb fly", "vxgate: fdb: \"fly\": allowed are show, add, append, replace, del, flush"),
         ("vxgate --fly", "vxgate: \"--fly\": no such argument"),

@@ -38,6 +38,16 @@ impl Layers {
         Ok(Layers { above, file, tunnel: 0 })
     }
 
+    /// Whether there is a file.
+    pub(crate) fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// The same with the file as it is now. The environment of a process does not change.
+    pub(crate) fn read_again(&self) -> Result<Layers, Failure> {
+        Layers::read(self.above.clone())
+    }
+
     /// The layers of a file alone.
     pub(crate) fn of_file(file: ConfigFile) -> Layers {
         Layers { above: UpOptions::default(), file: Some(file), tunnel: 0 }

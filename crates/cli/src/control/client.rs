@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::lock::Watch;
 use super::protocol::{
     CaptureWanted, Capturing, FdbEntry, FdbNew, FdbTarget, FdbVerb, FlushFilter, MAX_PAGE_ENTRIES,
-    MAX_RESPONSE_OCTETS, PeerStatus, Refusal, Request, Response, TunnelStatus,
+    MAX_RESPONSE_OCTETS, PeerStatus, Refusal, Reloaded, Request, Response, TunnelStatus,
 };
 use super::runtime_dir::{RuntimeDir, VARIABLE};
 use crate::config::values::{DeviceName, PeerSpec};
@@ -217,6 +217,14 @@ impl Client {
             Watch::open(&self.lock).map_err(|error| ClientError::Io { path: self.lock.clone(), error })?;
         self.done(&Request::Down)?;
         if watch.wait_free(DOWN_TIMEOUT) { Ok(()) } else { Err(ClientError::StillUp { dev: self.dev }) }
+    }
+
+    /// Has the daemon read its file again.
+    pub(crate) fn reload(&mut self) -> Result<Reloaded, ClientError> {
+        let Response::Reloaded(reloaded) = self.call(&Request::Reload)? else {
+            return Err(self.out_of_turn());
+        };
+        Ok(reloaded)
     }
 
     /// Begins a capture: what there is to know, the connection that carries copies from now on, and what came by it already.

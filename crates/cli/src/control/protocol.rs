@@ -63,6 +63,8 @@ pub(crate) enum Request {
         /// Its outer address.
         ip: IpAddr,
     },
+    /// Reads file and environment again, and takes over what differs: [`Response::Reloaded`].
+    Reload,
     /// Begins to copy frames: [`Response::Capturing`], and from then on the connection carries copies (`capture::stream`) until either
     /// end closes it.
     Capture(CaptureWanted),
@@ -91,12 +93,23 @@ pub(crate) enum Response {
         /// Their number.
         entries: u64,
     },
+    /// What a reload did.
+    Reloaded(Reloaded),
     /// Copies follow.
     Capturing(Capturing),
     /// It is done, and there is nothing to say about it.
     Done,
     /// It is not done.
     Error(Refusal),
+}
+
+/// What a reload did, each as DEV: OPTION.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Reloaded {
+    /// In force now.
+    pub(crate) applied: Vec<String>,
+    /// Different in the file, and kept until a restart.
+    pub(crate) needs_restart: Vec<String>,
 }
 
 /// What to copy.

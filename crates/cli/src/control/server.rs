@@ -32,7 +32,7 @@ use super::client::{Client, ClientError};
 use super::lock::{DeviceLock, LockError, Watch};
 use super::protocol::{
     CaptureWanted, Capturing, FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, MAX_PAGE_ENTRIES,
-    MAX_REQUEST_OCTETS, PeerStatus, Refusal, Request, Response, TunnelStatus,
+    MAX_REQUEST_OCTETS, PeerStatus, Refusal, Reloaded, Request, Response, TunnelStatus,
 };
 use super::runtime_dir::{RuntimeDir, VARIABLE};
 use crate::capture;
@@ -67,6 +67,9 @@ pub(crate) trait Handler: Send + Sync + 'static {
 
     /// Takes a peer away.
     fn peer_del(&self, ip: IpAddr) -> impl Future<Output = Result<(), Refusal>> + Send;
+
+    /// Reads file and environment again, and takes over what differs.
+    fn reload(&self) -> impl Future<Output = Result<Reloaded, Refusal>> + Send;
 
     /// Begins to copy frames for a client.
     fn capture(&self, wanted: CaptureWanted) -> Result<(Capturing, Capture), Refusal>;
@@ -291,6 +294,7 @@ async fn answer<H: Handler>(handler: &H, request: Request) -> Result<Response, R
         Request::PeerList => Response::Peers { peers: handler.peer_list().await? },
         Request::PeerAdd { ip, inner } => done(handler.peer_add(PeerSpec { outer: ip, inner }).await)?,
         Request::PeerDel { ip } => done(handler.peer_del(ip).await)?,
+        Request::Reload => Response::Reloaded(handler.reload().await?),
         // Both are the connection's own.
         Request::Down | Request::Capture(_) => Response::Done,
     })

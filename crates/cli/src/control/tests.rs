@@ -129,6 +129,10 @@ impl Handler for Notebook {
         Ok(())
     }
 
+    async fn reload(&self) -> Result<Reloaded, Refusal> {
+        Ok(Reloaded::default())
+    }
+
     fn capture(&self, _: CaptureWanted) -> Result<(Capturing, vxgate_forwarder::Capture), Refusal> {
         Err(Refusal::new("nothing to copy"))
     }

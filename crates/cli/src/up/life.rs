@@ -33,6 +33,7 @@ use super::hook::Hook;
 use super::look::{LastLook, now};
 use super::paths;
 use super::plan::Plan;
+use super::reload::{Said, Wishes};
 use super::serve::{About, Tenant};
 use super::service::Service;
 use super::tunnel::Tunnel;
@@ -62,6 +63,8 @@ pub(super) struct Door {
 /// A tunnel of which all is known that has to be said.
 pub(super) struct Prepared {
     listener: Listener,
+    /// What the operator says of it; the API may say more.
+    said: UpConfig,
     config: UpConfig,
     follower: Option<Follower>,
 }
@@ -96,7 +99,9 @@ impl Door {
         let Door { wanted, listener } = self;
         let (said, request) = match wanted {
             // With nobody to answer first.
-            Wanted::Said(config) => return Ok(Some(Prepared { listener, config, follower: None })),
+            Wanted::Said(config) => {
+                return Ok(Some(Prepared { listener, said: config.clone(), config, follower: None }));
+            }
             Wanted::Vpg { said, request } => (said, request),
         };
         let waiting = Arc::new(Waiting::default());
@@ -105,7 +110,7 @@ impl Door {
             biased;
             prepared = request.prepare() => {
                 let (config, follower) = prepared?;
-                Ok(Some(Prepared { listener, config, follower: Some(follower) }))
+                Ok(Some(Prepared { listener, said, config, follower: Some(follower) }))
             }
             () = waiting.down.notified() => {
                 tracing::info!(dev = %said.dev, reason = "vxgate down", "ending before the tunnel is up");
@@ -121,6 +126,8 @@ impl Door {
 
 /// A tunnel that forwards.
 pub(super) struct Life {
+    /// What the operator says of it.
+    said: UpConfig,
     config: UpConfig,
     plan: Plan,
     follower: Option<Follower>,
@@ -136,13 +143,13 @@ pub(super) struct Life {
 
 impl Life {
     /// Makes the tunnel; whatever fails on the way undoes what was made.
-    pub(super) async fn start(prepared: Prepared) -> Result<Life, Failure> {
+    pub(super) async fn start(prepared: Prepared, wishes: Wishes) -> Result<Life, Failure> {
         let dev = prepared.config.dev.clone();
-        Life::make(prepared).await.map_err(|error| failure(&dev, &error))
+        Life::make(prepared, wishes).await.map_err(|error| failure(&dev, &error))
     }
 
-    async fn make(prepared: Prepared) -> Result<Life, UpError> {
-        let Prepared { listener, config, mut follower } = prepared;
+    async fn make(prepared: Prepared, wishes: Wishes) -> Result<Life, UpError> {
+        let Prepared { listener, said, config, mut follower } = prepared;
         let started = now();
         let netlink = Netlink::open()?;
         let plan = Plan::make(&netlink, &config).await?;
@@ -175,6 +182,8 @@ impl Life {
             netlink: netlink.clone(),
             paths_changed: Arc::clone(&paths_changed),
             reports: Arc::default(),
+            config: Mutex::new(Arc::new(config.clone())),
+            wishes,
             inside: Mutex::default(),
             last_look: LastLook::new(started),
             down: Notify::new(),
@@ -196,7 +205,12 @@ impl Life {
         let errors = tunnel.errors.take().expect("a tunnel that was just made has them");
         let reports = health::listen(errors, tunnel.forwarder.control(), Arc::clone(&tenant.reports));
         let reports = reports.map_err(UpError::Start)?;
-        Ok(Life { config, plan, follower, forwarding, watch, tenant, tunnel, reports, listener })
+        Ok(Life { said, config, plan, follower, forwarding, watch, tenant, tunnel, reports, listener })
+    }
+
+    /// The tunnel, and what was said of it.
+    pub(super) fn said(&self) -> Said {
+        Said { tenant: Arc::clone(&self.tenant), said: self.said.clone() }
     }
 
     /// The tunnel as the control socket sees it.
@@ -225,7 +239,7 @@ impl Life {
                 return Err(UpError::Start(error));
             }
             never = forward::keep(&mut self.forwarding) => match never {},
-            never = paths::follow(tenant, &self.config, self.plan.mtu) => match never {},
+            never = paths::follow(tenant, self.plan.mtu) => match never {},
             () = events(&self.tunnel.forwarder, &self.watch) => "the forwarder",
             () = self.watch.follow_addresses() => "the watch",
             never = follow(self.follower.as_mut(), tenant) => match never {},

@@ -31,11 +31,17 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Follows the underlay, and has the device follow it, for as long as the tunnel runs. `mtu` is what the device was given first.
-pub(super) async fn follow(tenant: &Tenant, config: &UpConfig, mtu: u32) -> Infallible {
+pub(super) async fn follow(tenant: &Tenant, mtu: u32) -> Infallible {
     let mut watch = Watch::open().inspect_err(|error| tracing::debug!("{error}")).ok();
     let mut given = mtu;
+    let mut asked = tenant.config().mtu;
     loop {
-        if let Err(error) = look(tenant, config, &mut given).await {
+        let config = tenant.config();
+        if config.mtu != asked {
+            // A reload: what the device has now is not what `auto` gave it.
+            (asked, given) = (config.mtu, 0);
+        }
+        if let Err(error) = look(tenant, &config, &mut given).await {
             tracing::debug!("cannot follow the underlay: {error}");
         }
         tokio::time::sleep(PAUSE).await;

@@ -16,23 +16,24 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::error::UpError;
 use super::life::{Door, Life, Prepared, Stop, chain, failure, what};
 use super::log;
+use super::reload::{Reread, Said, Wish, reload};
 use super::serve::Tenant;
 use super::service::Service;
-use super::signals::Signals;
+use super::signals::{Signals, Told};
 use super::wanted::Wanted;
-use crate::control::protocol::{PeerStatus, Refusal, TunnelStatus};
+use crate::control::protocol::{PeerStatus, Refusal, Reloaded, TunnelStatus};
 use crate::control::server::Handler as _;
 use crate::failure::Failure;
 use crate::metrics::{Server, Tunnels};
 
 /// Runs these tunnels until they are told to end; calls `is_up` when all are up and before anybody can ask them.
-pub(super) fn run(wanted: Vec<Wanted>, is_up: impl FnOnce()) -> Result<(), Failure> {
+pub(super) fn run(wanted: Vec<Wanted>, reread: Option<Reread>, is_up: impl FnOnce()) -> Result<(), Failure> {
     let Some(first) = wanted.first() else { return Ok(()) };
     log::to_stderr(first.said().log_format);
     let first = first.dev().clone();
@@ -47,7 +48,7 @@ pub(super) fn run(wanted: Vec<Wanted>, is_up: impl FnOnce()) -> Result<(), Failu
     let service = Arc::new(Service::from_environment());
     let checked = doors.iter().try_for_each(Door::check);
     checked
-        .and_then(|()| runtime.block_on(live(doors, signals, &service, metrics, is_up)))
+        .and_then(|()| runtime.block_on(live(doors, signals, &service, (metrics, reread), is_up)))
         .inspect_err(|failure| service.failed(&failure.why()))
 }
 
@@ -61,7 +62,7 @@ async fn live(
     doors: Vec<Door>,
     mut signals: Signals,
     service: &Arc<Service>,
-    metrics: Option<Server>,
+    (metrics, reread): (Option<Server>, Option<Reread>),
     is_up: impl FnOnce(),
 ) -> Result<(), Failure> {
     let prepared = tokio::select! {
@@ -76,13 +77,15 @@ async fn live(
     if prepared.is_empty() {
         return Ok(());
     }
+    // One at a time, and few wait.
+    let (wishes, wished) = mpsc::channel(4);
     let mut lives = Vec::with_capacity(prepared.len());
     for prepared in prepared {
-        lives.push(Life::start(prepared).await?);
+        lives.push(Life::start(prepared, wishes.clone()).await?);
     }
     is_up();
     service.ready();
-    carry(lives, signals, service, metrics).await
+    carry(lives, signals, service, metrics, (reread, wished)).await
 }
 
 /// Finds out what each tunnel shall be, all at once; without those that were told to end meanwhile.
@@ -108,7 +111,9 @@ async fn carry(
     mut signals: Signals,
     service: &Service,
     metrics: Option<Server>,
+    (reread, mut wished): (Option<Reread>, mpsc::Receiver<Wish>),
 ) -> Result<(), Failure> {
+    let mut said: Vec<Said> = lives.iter().map(Life::said).collect();
     let (stop, stopped) = watch::channel(None);
     let tenants = Arc::new(Tenants(lives.iter().map(Life::tenant).collect()));
     let mut running = JoinSet::new();
@@ -124,10 +129,23 @@ async fn carry(
         let joined = tokio::select! {
             never = &mut pulse => match never {},
             never = &mut scraped => match never {},
-            reason = signals.first() => {
-                service.stopping();
-                stop.send_replace(Some(reason));
-                break;
+            told = signals.next(reread.is_some()) => match told {
+                Told::End(reason) => {
+                    service.stopping();
+                    stop.send_replace(Some(reason));
+                    break;
+                }
+                Told::Reload => {
+                    let _ = take_over(reread.as_ref(), &mut said, service).await;
+                    continue;
+                }
+            },
+            wish = wished.recv() => {
+                if let Some(wish) = wish {
+                    // Whoever asked may have given up.
+                    let _ = wish.send(take_over(reread.as_ref(), &mut said, service).await);
+                }
+                continue;
             }
             joined = running.join_next() => joined,
         };
@@ -154,6 +172,32 @@ async fn carry(
         // The first failure is the one that counts.
         outcome = outcome.and(ended.map_err(|error| failure(&dev, &error)));
     }
+    outcome
+}
+
+/// Reads the configuration again, and tells what came of it.
+async fn take_over(
+    reread: Option<&Reread>,
+    said: &mut [Said],
+    service: &Service,
+) -> Result<Reloaded, Refusal> {
+    service.reloading();
+    let outcome = reload(reread, said).await;
+    match &outcome {
+        Ok(Reloaded { applied, needs_restart }) if applied.is_empty() && needs_restart.is_empty() => {
+            tracing::info!("reloaded: nothing differs");
+        }
+        Ok(Reloaded { applied, needs_restart }) => {
+            if !applied.is_empty() {
+                tracing::info!("reloaded: {}", applied.join(", "));
+            }
+            if !needs_restart.is_empty() {
+                tracing::warn!("needs a restart, and is as before until then: {}", needs_restart.join(", "));
+            }
+        }
+        Err(refusal) => tracing::error!("not reloaded, all is as before: {}", refusal.why),
+    }
+    service.ready();
     outcome
 }
 

@@ -17,12 +17,13 @@ use vxgate_netlink::Netlink;
 
 use super::health::ReportCounts;
 use super::look::{LastLook, now, since_1970};
+use super::reload::Wishes;
 use super::tunnel::OffloadView;
-use crate::config::unusable_outer;
 use crate::config::values::PeerSpec;
+use crate::config::{UpConfig, unusable_outer};
 use crate::control::protocol::{
     CaptureWanted, Capturing, Dropped, EntryState, FdbEntry, FdbFill, FdbNew, FdbPage, FdbTarget, FdbVerb,
-    Flood, FlushFilter, Health, OwnTraffic, PeerState, PeerStatus, Rates, Refusal, Reports, Sizes,
+    Flood, FlushFilter, Health, OwnTraffic, PeerState, PeerStatus, Rates, Refusal, Reloaded, Reports, Sizes,
     TableCounts, Traffic, TunnelStatus,
 };
 use crate::control::server::Handler;
@@ -41,6 +42,10 @@ pub(super) struct Tenant {
     /// Told when something is to be known of the paths that was not: a path, or a peer.
     pub(super) paths_changed: Arc<Notify>,
     pub(super) reports: Arc<ReportCounts>,
+    /// What the tunnel shall be, as the last reload left it.
+    pub(super) config: Mutex<Arc<UpConfig>>,
+    /// Where a wish to reload goes.
+    pub(super) wishes: Wishes,
     /// Peers whose route leads into the tunnel.
     pub(super) inside: Mutex<BTreeSet<IpAddr>>,
     /// What was counted when somebody last looked.
@@ -71,6 +76,15 @@ pub(super) struct About {
 }
 
 impl Tenant {
+    /// What the tunnel shall be now.
+    pub(super) fn config(&self) -> Arc<UpConfig> {
+        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_config(&self, config: UpConfig) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
     /// Whether it forwards no more.
     pub(super) fn has_ended(&self) -> bool {
         self.control.send(|_, _| (), drop).is_err()
@@ -318,6 +332,13 @@ impl Handler for Tenant {
             }
             Err(error) => Err(refusal(error)),
         }
+    }
+
+    async fn reload(&self) -> Result<Reloaded, Refusal> {
+        let ending = || Refusal::new("the tunnel is ending");
+        let (wish, outcome) = oneshot::channel();
+        self.wishes.send(wish).await.map_err(|_| ending())?;
+        outcome.await.map_err(|_| ending())?
     }
 
     fn capture(&self, wanted: CaptureWanted) -> Result<(Capturing, Capture), Refusal> {

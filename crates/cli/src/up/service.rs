@@ -67,6 +67,14 @@ impl Service {
         self.tell(&[NotifyState::Ready]);
     }
 
+    /// The configuration is being read again; [`ready`](Self::ready) follows.
+    pub(super) fn reloading(&self) {
+        // Without the time a manager would take it for another one's.
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            self.tell(&[NotifyState::Reloading, now]);
+        }
+    }
+
     /// The tunnel is ending.
     pub(super) fn stopping(&self) {
         self.tell(&[NotifyState::Stopping]);

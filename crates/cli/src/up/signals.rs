@@ -6,6 +6,17 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+const HANGUP: &str = "SIGHUP";
+
+/// What a signal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// To end, by the name of the signal.
+    End(&'static str),
+    /// To read the configuration again.
+    Reload,
+}
+
 /// The signals that end a tunnel.
 pub(super) struct Signals {
     terminate: Signal,
@@ -26,6 +37,14 @@ impl Signals {
 
     /// Waits for one of them; its name.
     pub(super) async fn first(&mut self) -> &'static str {
+        match self.next(false).await {
+            Told::End(name) => name,
+            Told::Reload => HANGUP,
+        }
+    }
+
+    /// Waits for one of them, and says what it means: SIGHUP is to reload where there is something to read again.
+    pub(super) async fn next(&mut self, reloads: bool) -> Told {
         let hangup = async {
             match &mut self.hangup {
                 Some(hangup) => hangup.recv().await,
@@ -33,9 +52,9 @@ impl Signals {
             }
         };
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = hangup => "SIGHUP",
+            _ = self.terminate.recv() => Told::End("SIGTERM"),
+            _ = self.interrupt.recv() => Told::End("SIGINT"),
+            _ = hangup => if reloads { Told::Reload } else { Told::End(HANGUP) },
         }
     }
 }

@@ -9,7 +9,7 @@ use vxgate_forwarder::Capture;
 use crate::config::values::PeerSpec;
 use crate::control::protocol::{
     CaptureWanted, Capturing, FdbNew, FdbPage, FdbTarget, FdbVerb, FlushFilter, PeerStatus, Refusal,
-    TunnelStatus,
+    Reloaded, TunnelStatus,
 };
 use crate::control::server::Handler;
 
@@ -55,6 +55,10 @@ impl Handler for Waiting {
     }
 
     async fn peer_del(&self, _: IpAddr) -> Result<(), Refusal> {
+        not_yet()
+    }
+
+    async fn reload(&self) -> Result<Reloaded, Refusal> {
         not_yet()
     }
 

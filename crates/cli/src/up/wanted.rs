@@ -28,6 +28,13 @@ impl Wanted {
         }
     }
 
+    /// The same for whoever has no more use for the rest.
+    pub(crate) fn into_said(self) -> UpConfig {
+        match self {
+            Wanted::Said(said) | Wanted::Vpg { said, .. } => said,
+        }
+    }
+
     pub(super) fn dev(&self) -> &DeviceName {
         &self.said().dev
     }
