@@ -71,7 +71,7 @@ fn a_wrong_command_line_exits_with_2_and_a_line_that_names_the_argument_and_what
     for (line, message) in [
         (
             "fly",
-            "vxgate: \"fly\": allowed are up, down, init, migrate, show, fdb, peer, gate, doctor, lab, bench, completions, man",
+            "vxgate: \"fly\": allowed are up, down, init, migrate, show, reload, check, explain, top, capture, fdb, peer, gate, doctor, lab, bench, completions, man",
         ),
         ("up --mss 1", "vxgate: up: \"--mss\": no such argument"),
         (

@@ -25,6 +25,7 @@ mod reload;
 mod serve;
 mod service;
 mod signals;
+mod sockets;
 mod tunnel;
 mod waiting;
 mod wanted;

@@ -18,6 +18,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -35,6 +36,7 @@ use crate::outer::OuterPolicy;
 use crate::own;
 use crate::patience::BusyPoll;
 use crate::port::{Port, PortRx};
+use crate::udp::{LaneRx, UdpTx};
 use crate::underlay::{Underlay, UnderlayTx};
 use crate::worker::{
     Clock, Inward, Lines, Outward, OwnerInward, ReporterInward, SecondThread, line, run_first, run_on_demand,
@@ -73,6 +75,8 @@ pub struct Forwarder {
     events: Receiver<Event>,
     /// None once they are joined.
     threads: Vec<JoinHandle<Result<(), ForwarderError>>>,
+    /// Where the way in is a lane of a hub, what becomes of it.
+    lane: Option<Receiver<Result<(), ForwarderError>>>,
 }
 
 /// What the threads and their owner share.
@@ -109,7 +113,7 @@ impl Shared {
         })
     }
 
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         for event in [&self.stopping, &self.wake_owner] {
             // An event that cannot take another count is readable already.
@@ -187,6 +191,7 @@ impl Forwarder {
             counters: segment.all_counters(),
             events: event_rx,
             threads: Vec::new(),
+            lane: None,
         };
 
         let local = underlay.local();
@@ -211,6 +216,47 @@ impl Forwarder {
             forwarder.start_worker(number, inward, Outward::new(egress, None), &mut processors, options)?;
         }
         Ok(forwarder)
+    }
+
+    /// Starts the way out of a segment that shares its sockets with others, and makes its way in for the thread that reads them; `ended`
+    /// tells what became of that.
+    pub(crate) fn spawn_lane<P: Port>(
+        segment: Segment,
+        port: P,
+        (rx, tx): (LaneRx, UdpTx),
+        local: Option<SocketAddr>,
+        policy: OuterPolicy,
+        options: &WorkerOptions,
+        ended: Receiver<Result<(), ForwarderError>>,
+    ) -> io::Result<(Self, OwnerInward<LaneRx, P::Tx>, Arc<Shared>)> {
+        let shared = Arc::new(Shared::new()?);
+        let (command_tx, commands) = channel::unbounded();
+        let (events, event_rx) = channel::bounded(EVENTS);
+        let (outbox_sender, outbox) = own::outbox()?;
+        let (answers, answer_rx) = own::answers(&shared);
+        let lines = Lines { commands, events, sightings: None, outbox: outbox_sender, answers: answer_rx };
+        let (port_rx, port_tx) = port.split();
+        let (half, counters) = (segment.overlay_half(), segment.counters());
+        let all = segment.all_counters();
+        let egress = Egress::new(port_rx, tx, half, counters, policy);
+        let egress = egress.with_answers(answers).at(local, Arc::clone(&shared.capture));
+        let ingress = Ingress::new(rx, port_tx, segment)?.at(local, Arc::clone(&shared.capture));
+        let mut forwarder = Self {
+            control: Control { commands: command_tx, shared: Arc::clone(&shared) },
+            shared: Arc::clone(&shared),
+            counters: all,
+            events: event_rx,
+            threads: Vec::new(),
+            // Until there is a lane nobody can wait for its end.
+            lane: None,
+        };
+        let outward = Outward::new(egress, Some(outbox));
+        let (busy_poll, second) = (options.busy_poll, options.affinity.get(1).copied());
+        forwarder.start("vxgate-0-out".to_owned(), second, move |shared| {
+            run_outward(outward, shared, busy_poll)
+        })?;
+        forwarder.lane = Some(ended);
+        Ok((forwarder, OwnerInward::new(ingress, lines), shared))
     }
 
     /// Starts the threads of a worker.
@@ -316,7 +362,10 @@ impl Forwarder {
     /// Stops the threads that run and waits for them: what became of each.
     fn end(&mut self) -> Vec<thread::Result<Result<(), ForwarderError>>> {
         self.shared.stop();
-        self.threads.drain(..).map(JoinHandle::join).collect()
+        let mut ends: Vec<_> = self.threads.drain(..).map(JoinHandle::join).collect();
+        // A hub that has ended has let it go without a word.
+        ends.extend(self.lane.take().and_then(|lane| lane.recv().ok()).map(Ok));
+        ends
     }
 }
 

@@ -58,6 +58,13 @@ pub struct Ingress<R, T, J = Segment> {
     taken: Vec<(Option<PeerId>, u64)>,
 }
 
+impl<R, T, J> Ingress<R, T, J> {
+    /// The receiving half, for whoever lends it.
+    pub(crate) fn underlay_half_mut(&mut self) -> &mut R {
+        &mut self.underlay
+    }
+}
+
 impl<R: UnderlayRx, T: PortTx, J: Judge> Ingress<R, T, J> {
     fn joined(underlay: R, port: T, judge: J, counters: Arc<Counters>, limits: Arc<Limits>) -> Self {
         Self {

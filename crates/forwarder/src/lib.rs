@@ -82,8 +82,8 @@ pub use pcap::PcapPort;
 pub use port::{Device, Frame, Port, PortRx, PortTx};
 pub use tap::{PlainTapPort, TapOffload, TapPort};
 pub use udp::{
-    Fate, SOURCE_PORT_POOL, SourcePort, UdpBuffers, UdpConfig, UdpErrorReader, UdpErrors, UdpOffload,
-    UdpUnderlay, UnderlayReport,
+    Fate, HUB_SEGMENTS, HubReports, SOURCE_PORT_POOL, SourcePort, UdpBuffers, UdpConfig, UdpErrorReader,
+    UdpErrors, UdpHub, UdpOffload, UdpUnderlay, UnderlayReport,
 };
 pub use underlay::{Datagram, Outer, Tally, Target, Underlay, UnderlayRx, UnderlayTx};
 pub use worker::SecondThread;

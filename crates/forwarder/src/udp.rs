@@ -9,6 +9,7 @@
 
 mod errors;
 mod groups;
+mod hub;
 mod receive;
 mod send;
 
@@ -22,8 +23,10 @@ use vxgate_sys::epoll::Epoll;
 use vxgate_sys::udp::{self, DontFragment, SEGMENTS_FLOOR, UdpOptions, UdpSocket, Want};
 
 pub use self::errors::{Fate, UdpErrorReader, UdpErrors, UnderlayReport};
+pub(crate) use self::hub::LaneRx;
+pub use self::hub::{HUB_SEGMENTS, HubReports, UdpHub};
 use self::receive::{UdpRx, gather};
-use self::send::UdpTx;
+pub(crate) use self::send::UdpTx;
 use crate::underlay::Underlay;
 
 /// Sockets in the pool of source ports. Sixteen flows over 64 ports share one seldom enough for the ECMP paths and

@@ -65,7 +65,7 @@ pub enum SecondThread {
 }
 
 /// How often the forwarding database ages and the device is looked at.
-const TICK: Duration = Duration::from_secs(1);
+pub(crate) const TICK: Duration = Duration::from_secs(1);
 
 /// Turns in a row that leave both directions with more than a batch before the second thread is asked: about a millisecond of
 /// full load, beside which waking it costs nothing.

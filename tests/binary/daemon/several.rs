@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use vxgate_testbed::{KernelVxlan, Ping, eventually, isolated};
 
-use crate::ground::{Daemon, GATE_INNER, Ground, PATIENCE, YOU, missing};
+use crate::ground::{Daemon, GATE, GATE_INNER, Ground, PATIENCE, YOU, missing};
 
 /// A configuration file that goes with its test.
 struct File(PathBuf);
@@ -85,6 +85,57 @@ fn two_tunnels_of_one_file_run_in_one_process_and_each_can_be_taken_down() {
 }
 
 #[test]
+fn two_tunnels_of_one_port_are_told_apart_by_their_vni_as_the_kernels_devices_are() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::with_gate();
+        // The kernel's second device shares the port of its first.
+        let second = KernelVxlan { name: "vxlan1".to_owned(), ..KernelVxlan::new(GATE) };
+        let second = second.with(|vxlan| vxlan.vni = 11).peer(YOU).address("192.0.2.2/24");
+        second.create(&ground.gate).expect("a second VTEP");
+        let shared = TWO.replace("port = 4790\n", "").replace("100.64.158.132", GATE);
+        let file = File::new("shared", &shared);
+        let daemon = file.up(&ground);
+        let pings = |address: &str, count: u16| {
+            let ping = Ping {
+                count,
+                interval: Duration::from_millis(2),
+                ..Ping::new(address.parse().expect("an address"))
+            };
+            ground.you.run(|| ping.run()).expect("pings")
+        };
+        assert!(eventually(PATIENCE, || pings(GATE_INNER, 1).all_answered()
+            && pings("192.0.2.2", 1).all_answered()));
+        // Both at once, each over its own VNI, and nothing lost.
+        let (one, two) = thread::scope(|scope| {
+            let one = scope.spawn(|| pings(GATE_INNER, 500));
+            (pings("192.0.2.2", 500), one.join().expect("it ends"))
+        });
+        assert!(one.all_answered() && two.all_answered(), "{one:?} {two:?}");
+        let shown: serde_json::Value = serde_json::from_str(&ground.vxgate("show -j").stdout).expect("JSON");
+        assert_eq!((&shown[0]["port"], &shown[1]["port"]), (&4789.into(), &4789.into()));
+        assert_eq!(
+            (&shown[0]["drops"], &shown[1]["drops"]),
+            (&serde_json::json!({}), &serde_json::json!({}))
+        );
+        // One socket.
+        let sockets = ground.you.run(|| fs::read_to_string("/proc/thread-self/net/udp").expect("a table"));
+        assert_eq!(sockets.lines().filter(|line| line.contains(":12B5 ")).count(), 1, "{sockets}");
+        // One goes, the other loses nothing.
+        let (report, down) = thread::scope(|scope| {
+            let report = scope.spawn(|| pings(GATE_INNER, 300));
+            let down = ground.vxgate("down vxlan1");
+            (report.join().expect("it ends"), down)
+        });
+        assert_eq!(down.code, Some(0), "{}", down.stderr);
+        assert!(report.all_answered(), "{report:?}");
+        daemon.stop();
+    });
+}
+
+#[test]
 fn where_one_of_two_cannot_be_started_neither_is_and_what_they_share_is_named_by_both_places() {
     isolated!(|| {
         if missing() {
@@ -107,13 +158,18 @@ fn where_one_of_two_cannot_be_started_neither_is_and_what_they_share_is_named_by
             &format!("vxgate: {path}:7:1: dev: vxlan0 is the tunnel at {path}:3:1, too"),
             "",
         );
-        file.write(&TWO.replace("port = 4790\n", ""));
-        ground.refused(
-            &line,
-            2,
-            &format!("vxgate: {path}:6:1: port: UDP port 4789 is that of the tunnel at {path}:2:1, too"),
-            "a port",
+        file.write(&TWO.replace("port = 4790\n", "").replace("vni = 11\n", ""));
+        let told = format!(
+            "vxgate: {path}:6:1: vni: 10 is that of the tunnel at {path}:2:1, too, at the same UDP port"
         );
+        ground.refused(&line, 2, &told, "by their VNI");
+        file.write(&TWO.replace("port = 4790\n", "local = \"172.21.0.100\"\n"));
+        let told =
+            format!("vxgate: {path}:6:1: port: UDP port 4789 is that of the tunnel at {path}:2:1, too");
+        ground.refused(&line, 2, &told, "a port of its own");
+        file.write(&TWO.replace("port = 4790\n", "ttl = 9\noffload = \"off\"\n"));
+        let told = format!("vxgate: {path}:10:1: offload: it must be that of the tunnel at {path}:2:1");
+        ground.refused(&line, 2, &told, "before the first");
         file.write(TWO);
         ground.refused(
             &format!("{line} --mtu 1300"),

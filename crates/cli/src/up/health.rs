@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use vxgate_core::{Event, Segment, Timestamp};
-use vxgate_forwarder::{Control, Fate, UdpErrorReader, UdpErrors, UnderlayReport};
+use vxgate_forwarder::{Control, Fate, HubReports, UdpErrorReader, UdpErrors, UdpHub, UnderlayReport};
 use vxgate_netlink::{Neighbour, NeighbourState, Netlink};
 
 use super::hook::{Hook, Told};
@@ -163,6 +163,15 @@ pub(super) fn listen(
 ) -> io::Result<UdpErrorReader> {
     let desk = Desk { control, counts, waiting: Arc::new(()) };
     errors.spawn(move |report| desk.take(move |segment, now, counts| hear(&report, segment, now, counts)))
+}
+
+/// As [`listen`], where several tunnels share sockets.
+pub(super) fn listen_to_hub(hub: &UdpHub, control: Control, counts: Arc<ReportCounts>) -> HubReports {
+    let desk = Desk { control, counts, waiting: Arc::new(()) };
+    hub.on_report(move |report| {
+        let report = report.clone();
+        desk.take(move |segment, now, counts| hear(&report, segment, now, counts));
+    })
 }
 
 /// Where reports are handed to the segment.

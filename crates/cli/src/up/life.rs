@@ -12,6 +12,7 @@
 //!   drop          threads stopped; device, addresses, routes and sockets are gone with their descriptors; the lock last
 //! ```
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::pending;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::watch::Receiver;
-use vxgate_forwarder::{Forwarder, UdpErrorReader};
+use vxgate_forwarder::{Forwarder, UdpHub};
 use vxgate_netlink::Netlink;
 
 use super::device;
@@ -36,7 +37,8 @@ use super::plan::Plan;
 use super::reload::{Said, Wishes};
 use super::serve::{About, Tenant};
 use super::service::Service;
-use super::tunnel::Tunnel;
+use super::sockets::Ports;
+use super::tunnel::{ReportsOf, Tunnel};
 use super::waiting::Waiting;
 use super::wanted::Wanted;
 use crate::config::UpConfig;
@@ -50,6 +52,9 @@ const EVENTS_BEFORE_A_BREATH: u32 = 256;
 
 /// The reason of one that somebody took down by name: the next start finds nothing of it.
 const DOWN: &str = "vxgate down";
+
+/// Whoever listens to what the network says, until it is dropped.
+type Listening = Box<dyn Any + Send>;
 
 /// Why a life ends, and who is told; none while it goes on.
 pub(super) type Stop = Receiver<Option<&'static str>>;
@@ -77,6 +82,13 @@ pub(super) fn what(dev: &DeviceName) -> String {
 /// An error of the tunnel of this device, as the user sees it.
 pub(super) fn failure(dev: &DeviceName, error: &UpError) -> Failure {
     Failure::failed(what(dev), chain(error)).with_hint(error.hint())
+}
+
+impl Prepared {
+    /// What it shall be.
+    pub(super) fn config(&self) -> &UpConfig {
+        &self.config
+    }
 }
 
 impl Door {
@@ -136,19 +148,21 @@ pub(super) struct Life {
     tenant: Arc<Tenant>,
     tunnel: Tunnel,
     /// What the network says of its datagrams.
-    reports: UdpErrorReader,
+    reports: Listening,
+    // After the tunnel, whose way in it is.
+    _hub: Option<Arc<UdpHub>>,
     // The last to go: only then may the next of this name come.
     listener: Listener,
 }
 
 impl Life {
     /// Makes the tunnel; whatever fails on the way undoes what was made.
-    pub(super) async fn start(prepared: Prepared, wishes: Wishes) -> Result<Life, Failure> {
+    pub(super) async fn start(prepared: Prepared, wishes: Wishes, ports: &Ports) -> Result<Life, Failure> {
         let dev = prepared.config.dev.clone();
-        Life::make(prepared, wishes).await.map_err(|error| failure(&dev, &error))
+        Life::make(prepared, wishes, ports).await.map_err(|error| failure(&dev, &error))
     }
 
-    async fn make(prepared: Prepared, wishes: Wishes) -> Result<Life, UpError> {
+    async fn make(prepared: Prepared, wishes: Wishes, ports: &Ports) -> Result<Life, UpError> {
         let Prepared { listener, said, config, mut follower } = prepared;
         let started = now();
         let netlink = Netlink::open()?;
@@ -156,7 +170,7 @@ impl Life {
         for notice in config.notices.iter().chain(&plan.notices) {
             tracing::warn!("{notice}");
         }
-        let mut tunnel = Tunnel::start(&netlink, &config, &plan).await?;
+        let mut tunnel = Tunnel::start(&netlink, &config, &plan, ports).await?;
         let device = Side { index: tunnel.link, name: tunnel.dev.clone() };
         let forwarding = Forwarding::start(&netlink, &config, &plan, device).await?;
         let paths_changed = Arc::new(Notify::new());
@@ -202,10 +216,27 @@ impl Life {
         }
         announce(&config, &plan, &tunnel, started.elapsed());
         // To be dropped before the sockets are closed, and their addresses free for the next tunnel.
-        let errors = tunnel.errors.take().expect("a tunnel that was just made has them");
-        let reports = health::listen(errors, tunnel.forwarder.control(), Arc::clone(&tenant.reports));
-        let reports = reports.map_err(UpError::Start)?;
-        Ok(Life { said, config, plan, follower, forwarding, watch, tenant, tunnel, reports, listener })
+        let (control, counts) = (tunnel.forwarder.control(), Arc::clone(&tenant.reports));
+        let (reports, hub): (Listening, _) = match tunnel.reports.take() {
+            Some(ReportsOf::Own(errors)) => {
+                (Box::new(health::listen(errors, control, counts).map_err(UpError::Start)?), None)
+            }
+            Some(ReportsOf::Hub(hub)) => (Box::new(health::listen_to_hub(&hub, control, counts)), Some(hub)),
+            None => (Box::new(()), None),
+        };
+        Ok(Life {
+            said,
+            config,
+            plan,
+            follower,
+            forwarding,
+            watch,
+            tenant,
+            tunnel,
+            reports,
+            _hub: hub,
+            listener,
+        })
     }
 
     /// The tunnel, and what was said of it.

@@ -26,6 +26,7 @@ use super::reload::{Reread, Said, Wish, reload};
 use super::serve::Tenant;
 use super::service::Service;
 use super::signals::{Signals, Told};
+use super::sockets::Ports;
 use super::wanted::Wanted;
 use crate::control::protocol::{PeerStatus, Refusal, Reloaded, TunnelStatus};
 use crate::control::server::Handler as _;
@@ -79,10 +80,13 @@ async fn live(
     }
     // One at a time, and few wait.
     let (wishes, wished) = mpsc::channel(4);
+    let ports = Ports::of(prepared.iter().map(|prepared| prepared.config().clone()).collect());
     let mut lives = Vec::with_capacity(prepared.len());
     for prepared in prepared {
-        lives.push(Life::start(prepared, wishes.clone()).await?);
+        lives.push(Life::start(prepared, wishes.clone(), &ports).await?);
     }
+    // From here on each life holds what it uses.
+    drop(ports);
     is_up();
     service.ready();
     carry(lives, signals, service, metrics, (reread, wished)).await

@@ -15,8 +15,8 @@ use ipnet::IpNet;
 use vxgate_codec::MacAddr;
 use vxgate_core::{PathDiscovery, Prefix, Remote, Segment, SegmentConfig, Timestamp};
 use vxgate_forwarder::{
-    BusyPoll, Forwarder, Inherit, Joins, OuterPolicy, PlainTapPort, SecondThread, SourcePort, TapOffload,
-    TapPort, UdpBuffers, UdpConfig, UdpErrors, UdpOffload, UdpUnderlay, WorkerOptions,
+    BusyPoll, Forwarder, Inherit, Joins, OuterPolicy, PlainTapPort, SecondThread, TapOffload, TapPort,
+    UdpBuffers, UdpErrors, UdpHub, UdpOffload, WorkerOptions,
 };
 use vxgate_netlink::Netlink;
 use vxgate_sys::tap::Offload;
@@ -24,8 +24,8 @@ use vxgate_sys::tap::Offload;
 use super::device::{self, AnyTap};
 use super::error::UpError;
 use super::mtu::{inner_mtu, mss_limit};
-use super::owner::port_owner;
 use super::plan::Plan;
+use super::sockets::{Ports, Sockets};
 use crate::config::UpConfig;
 use crate::config::values::{self, CpuList, Df, Mtu, PeerSpec, Tos, Ttl};
 
@@ -39,14 +39,54 @@ pub(crate) struct Tunnel {
     pub(crate) offload: OffloadView,
     pub(crate) local: SocketAddr,
     pub(crate) buffers: UdpBuffers,
-    /// What the network says of the tunnel's datagrams, until somebody listens.
-    pub(crate) errors: Option<UdpErrors>,
+    /// Who tells what the network says of the tunnel's datagrams, until somebody listens.
+    pub(super) reports: Option<ReportsOf>,
+}
+
+/// Who tells what the network says of a tunnel's datagrams.
+pub(super) enum ReportsOf {
+    /// Its own sockets.
+    Own(UdpErrors),
+    /// The hub whose sockets it shares; which must outlive the forwarder.
+    Hub(Arc<UdpHub>),
+}
+
+/// What is known of sockets before they are used.
+struct Known {
+    local: SocketAddr,
+    udp: Arc<UdpOffload>,
+    buffers: UdpBuffers,
+}
+
+impl Known {
+    fn of(sockets: &Sockets) -> io::Result<Known> {
+        match sockets {
+            Sockets::Own(underlays) => {
+                // All of them have the same address, sizes and offloads.
+                let underlay = underlays.first().ok_or(io::ErrorKind::InvalidInput)?;
+                Ok(Known {
+                    local: underlay.local_addr()?,
+                    udp: underlay.offload(),
+                    buffers: underlay.buffers()?,
+                })
+            }
+            Sockets::Hub(hub) => {
+                Ok(Known { local: hub.local_addr()?, udp: hub.offload(), buffers: hub.buffers()? })
+            }
+        }
+    }
 }
 
 impl Tunnel {
     /// Makes the device and the sockets and starts forwarding.
-    pub(crate) async fn start(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<Tunnel, UpError> {
-        let underlays = bind(netlink, config, plan).await?;
+    pub(crate) async fn start(
+        netlink: &Netlink,
+        config: &UpConfig,
+        plan: &Plan,
+        ports: &Ports,
+    ) -> Result<Tunnel, UpError> {
+        let workers = worker_options(config);
+        let sockets = ports.open(netlink, config, plan, &workers).await?;
         let tap = AnyTap::open(netlink, config, &plan.claim).await?;
         let link = netlink.link_by_name(tap.name()).await?;
         device::set_up(netlink, &link, config, plan).await?;
@@ -74,25 +114,30 @@ impl Tunnel {
         segment.set_health(config.health, Timestamp::default());
         let policy = outer_policy(config);
         let dev = tap.name().to_owned();
-        // All of them have the same address, sizes and offloads.
-        let underlay = underlays.first().ok_or_else(|| UpError::Start(io::ErrorKind::InvalidInput.into()))?;
-        let local = underlay.local_addr().map_err(UpError::Start)?;
-        let udp = underlay.offload();
-        let buffers = underlay.buffers().map_err(UpError::Start)?;
-        let errors = UdpErrors::of(&underlays).map_err(UpError::Start)?;
-        let workers = worker_options(config);
-        let (tap, forwarder) = match tap {
-            AnyTap::Offload(queues) => {
+        let known = Known::of(&sockets).map_err(UpError::Start)?;
+        let (tap, forwarder, reports) = match (tap, sockets) {
+            (AnyTap::Offload(queues), Sockets::Own(underlays)) => {
+                let errors = UdpErrors::of(&underlays).map_err(UpError::Start)?;
                 let ports = TapPort::of_queues(queues);
                 let offload = ports.first().map(TapPort::offload);
                 let pairs = ports.into_iter().zip(underlays);
-                (offload, Forwarder::spawn_pairs(segment, pairs, policy, &workers))
+                (offload, Forwarder::spawn_pairs(segment, pairs, policy, &workers), ReportsOf::Own(errors))
             }
-            AnyTap::Plain(tap) => {
+            (AnyTap::Plain(tap), Sockets::Own(underlays)) => {
+                let errors = UdpErrors::of(&underlays).map_err(UpError::Start)?;
                 let pairs = [PlainTapPort::new(tap)].into_iter().zip(underlays);
-                (None, Forwarder::spawn_pairs(segment, pairs, policy, &workers))
+                (None, Forwarder::spawn_pairs(segment, pairs, policy, &workers), ReportsOf::Own(errors))
+            }
+            (AnyTap::Offload(queues), Sockets::Hub(hub)) => {
+                let mut ports = TapPort::of_queues(queues);
+                let port = ports.pop().ok_or_else(|| UpError::Start(io::ErrorKind::InvalidInput.into()))?;
+                (Some(port.offload()), hub.attach(segment, port, policy), ReportsOf::Hub(hub))
+            }
+            (AnyTap::Plain(tap), Sockets::Hub(hub)) => {
+                (None, hub.attach(segment, PlainTapPort::new(tap), policy), ReportsOf::Hub(hub))
             }
         };
+        let Known { local, udp, buffers } = known;
         let offload = OffloadView { tap, udp };
         Ok(Tunnel {
             forwarder: forwarder.map_err(UpError::Start)?,
@@ -101,7 +146,7 @@ impl Tunnel {
             offload,
             local,
             buffers,
-            errors: Some(errors),
+            reports: Some(reports),
         })
     }
 }
@@ -134,38 +179,6 @@ impl OffloadView {
         ]
         .map(|(name, on)| (name.to_owned(), on))
         .into()
-    }
-}
-
-async fn bind(netlink: &Netlink, config: &UpConfig, plan: &Plan) -> Result<Vec<UdpUnderlay>, UpError> {
-    let address = SocketAddr::new(plan.local, config.port);
-    let groups = config.outer_peers().filter(|peer| peer.is_multicast());
-    let udp = UdpConfig {
-        device: config.underlay.as_ref().map(ToString::to_string),
-        source_port: match &config.source_port {
-            values::SourcePort::Fixed(port) => SourcePort::Fixed(*port),
-            values::SourcePort::Hash(range) => SourcePort::Hash(range.clone()),
-        },
-        checksum: config.udp_checksum,
-        offload: config.offload,
-        dont_fragment: config.df == Df::Set,
-        errors: true,
-        groups: groups.map(|group| (group, plan.underlay)).collect(),
-        ..UdpConfig::new(address)
-    };
-    match UdpUnderlay::bind_workers(&udp, config.workers.into()) {
-        Ok(underlays) => Ok(underlays),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // The receiving port, or the fixed source port where that is another one.
-            let taken = match config.source_port {
-                values::SourcePort::Fixed(port) if std::net::UdpSocket::bind(address).is_ok() => {
-                    SocketAddr::new(plan.local, port)
-                }
-                values::SourcePort::Fixed(_) | values::SourcePort::Hash(_) => address,
-            };
-            Err(UpError::PortTaken { address: taken, owner: port_owner(netlink, taken).await })
-        }
-        Err(source) => Err(UpError::Socket { address, source }),
     }
 }
 

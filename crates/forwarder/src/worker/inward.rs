@@ -83,6 +83,11 @@ impl<R, T> OwnerInward<R, T> {
     pub(crate) fn new(ingress: Ingress<R, T>, lines: Lines) -> Self {
         Self { ingress, lines, crowded: false }
     }
+
+    /// The receiving half.
+    pub(crate) fn underlay_mut(&mut self) -> &mut R {
+        self.ingress.underlay_half_mut()
+    }
 }
 
 impl<R: UnderlayRx, T: PortTx> Inward for OwnerInward<R, T> {
