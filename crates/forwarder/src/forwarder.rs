@@ -61,6 +61,9 @@ pub struct WorkerOptions {
     pub affinity: Vec<usize>,
 }
 
+/// A segment that shares its sockets: its forwarder, its way in, and what its threads share.
+pub(crate) type LaneParts<T> = (Forwarder, OwnerInward<LaneRx, T>, Arc<Shared>);
+
 /// What a command leaves to do once its effects are published.
 type Reply = Box<dyn FnOnce() + Send>;
 pub(crate) type Command = Box<dyn FnOnce(&mut Segment, Timestamp) -> Reply + Send>;
@@ -228,7 +231,7 @@ impl Forwarder {
         policy: OuterPolicy,
         options: &WorkerOptions,
         ended: Receiver<Result<(), ForwarderError>>,
-    ) -> io::Result<(Self, OwnerInward<LaneRx, P::Tx>, Arc<Shared>)> {
+    ) -> io::Result<LaneParts<P::Tx>> {
         let shared = Arc::new(Shared::new()?);
         let (command_tx, commands) = channel::unbounded();
         let (events, event_rx) = channel::bounded(EVENTS);

@@ -47,7 +47,32 @@
 //! ```
 //!
 //! A [`Port`] is where frames enter and leave the overlay, an [`Underlay`] carries datagrams to other VTEPs, and a
-//! [`Segment`] decides. What is not supported: more than one segment over one underlay.
+//! [`Segment`] decides. Segments of several VNIs share one address and port by a [`UdpHub`].
+//!
+//! ```text
+//!   host ──► Port ──► Egress ──────────► Underlay ──► peers
+//!        ◄──      ◄── Ingress, Segment ◄──        ◄──
+//! ```
+//!
+//! # Examples that run
+//!
+//! | `cargo run -p vxgate-forwarder --example` | what it shows |
+//! |---|---|
+//! | `memory_pair` | two VTEPs in one process, without a device, a socket or a privilege |
+//! | `counting_port` | a port of your own, around another one |
+//! | `tap_bridge DEV LOCAL PEER` | a TAP device and a UDP socket: a tunnel in forty lines |
+//!
+//! # A device that somebody else opened
+//!
+//! A process without any capability carries a tunnel on a descriptor that a privileged one hands to it: `Tap::from_fd(fd)` and
+//! [`TapPort::new`], no `unsafe` and no C. The device must have been opened with `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`; for one without a
+//! virtio header there are [`PlainTap`] and [`PlainTapPort`].
+//!
+//! # What stays
+//!
+//! `docs/api/vxgate-forwarder.txt` lists what is public; a test holds the code against it, so that nothing changes by accident. What goes
+//! from that list or changes in it is a new minor version before 1.0 and a new major one after (semantic versioning). The library's
+//! defaults are the kernel's: the limits and damping that the binary switches on are fields of [`SegmentConfig`].
 #![forbid(unsafe_code)]
 
 mod affinity;

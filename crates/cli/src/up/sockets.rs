@@ -18,8 +18,11 @@ use crate::config::values::{self, DeviceName, Df};
 #[derive(Default)]
 pub(super) struct Ports {
     wanted: Vec<UpConfig>,
-    hubs: Mutex<Vec<(SocketAddr, Option<DeviceName>, Arc<UdpHub>)>>,
+    hubs: Mutex<Vec<Hub>>,
 }
+
+/// A hub, by its address and the link that it is bound to.
+type Hub = (SocketAddr, Option<DeviceName>, Arc<UdpHub>);
 
 /// What a tunnel sends and receives by.
 pub(super) enum Sockets {
