@@ -26,6 +26,7 @@ use vxgate_codec::{ReservedBits, Vni};
 use vxgate_core::HealthConfig;
 
 use crate::args::up::UpOptions;
+use crate::sandbox::Sandbox;
 pub(crate) use error::ConfigError;
 use values::{
     BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MetricsAddr, MssClamp, Mtu, PeerShare, PeerSpec,
@@ -119,6 +120,8 @@ pub(crate) struct UpConfig {
     pub(crate) max_macs_per_peer: PeerShare,
     /// Whether a MAC address that moves to and fro stays where it is for a while.
     pub(crate) flap_damping: bool,
+    /// Whether threads that handle frames are confined.
+    pub(crate) sandbox: Sandbox,
     /// What the operator should know and is no error, a sentence each: for `up` to log at its start.
     pub(crate) notices: Vec<String>,
 }
@@ -213,6 +216,7 @@ impl UpConfig {
             storm_limit: options.storm_limit.unwrap_or(StormLimit::Auto),
             max_macs_per_peer: options.max_macs_per_peer.unwrap_or(PeerShare::Auto),
             flap_damping: options.flap_damping.unwrap_or(true),
+            sandbox: options.sandbox.unwrap_or(Sandbox::On),
             notices: Vec::new(),
         };
         config.check_underlay()?;

@@ -21,6 +21,7 @@ mod migrate;
 mod namespaces;
 mod own_file;
 mod print;
+mod sandbox;
 mod top;
 mod tunnel;
 mod up;

@@ -49,6 +49,42 @@ const EVENTS: usize = 1024;
 /// Sightings of other workers that wait for the thread that owns the segment; beyond that frames are delivered unlearned.
 const SIGHTINGS: usize = 1024;
 
+/// What each thread does before its first frame, given its name: giving up privileges, say. Its error keeps the thread from running.
+#[derive(Clone)]
+pub struct OnStart(Arc<First>);
+
+/// Given the thread's name.
+type First = dyn Fn(&str) -> io::Result<()> + Send + Sync;
+
+impl OnStart {
+    /// Does this.
+    pub fn new(run: impl Fn(&str) -> io::Result<()> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(run))
+    }
+
+    /// Does it for the calling thread.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn run(&self, name: &str) -> io::Result<()> {
+        (self.0)(name)
+    }
+}
+
+impl fmt::Debug for OnStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnStart").finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for OnStart {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for OnStart {}
+
 /// How the threads of a forwarder run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerOptions {
@@ -59,6 +95,8 @@ pub struct WorkerOptions {
     /// Processors that the threads are pinned to, one each and in turn: a worker's first and its second; after the last comes the first again.
     /// Default none: they run where the system puts them.
     pub affinity: Vec<usize>,
+    /// What each thread does first. Default nothing.
+    pub on_start: Option<OnStart>,
 }
 
 /// A segment that shares its sockets: its forwarder, its way in, and what its threads share.
@@ -255,7 +293,7 @@ impl Forwarder {
         };
         let outward = Outward::new(egress, Some(outbox));
         let (busy_poll, second) = (options.busy_poll, options.affinity.get(1).copied());
-        forwarder.start("vxgate-0-out".to_owned(), second, move |shared| {
+        forwarder.start("vxgate-0-out".to_owned(), second, options.on_start.clone(), move |shared| {
             run_outward(outward, shared, busy_poll)
         })?;
         forwarder.lane = Some(ended);
@@ -271,26 +309,28 @@ impl Forwarder {
         processors: &mut impl Iterator<Item = usize>,
         options: &WorkerOptions,
     ) -> io::Result<()> {
-        let busy_poll = options.busy_poll;
+        let (busy_poll, on_start) = (options.busy_poll, options.on_start.clone());
         // Linux cuts a thread's name to 15 octets.
         let (first, second) = (format!("vxgate-{number}"), format!("vxgate-{number}-out"));
         let (first_on, second_on) = (processors.next(), processors.next());
         match options.second_thread {
-            SecondThread::Never => self.start(first, first_on, move |shared| {
+            SecondThread::Never => self.start(first, first_on, on_start, move |shared| {
                 run_first(inward, Some(Box::new(outward)), None, shared, busy_poll)
             }),
             SecondThread::OnDemand => {
                 let (lender, borrower) = line()?;
-                self.start(first, first_on, move |shared| {
+                self.start(first, first_on, on_start.clone(), move |shared| {
                     run_first(inward, Some(Box::new(outward)), Some(&lender), shared, busy_poll)
                 })?;
-                self.start(second, second_on, move |shared| run_on_demand(&borrower, shared, busy_poll))
+                self.start(second, second_on, on_start, move |shared| {
+                    run_on_demand(&borrower, shared, busy_poll)
+                })
             }
             SecondThread::Always => {
-                self.start(first, first_on, move |shared| {
+                self.start(first, first_on, on_start.clone(), move |shared| {
                     run_first::<I, R, T>(inward, None, None, shared, busy_poll)
                 })?;
-                self.start(second, second_on, move |shared| run_outward(outward, shared, busy_poll))
+                self.start(second, second_on, on_start, move |shared| run_outward(outward, shared, busy_poll))
             }
         }
     }
@@ -300,13 +340,15 @@ impl Forwarder {
         &mut self,
         name: String,
         processor: Option<usize>,
+        on_start: Option<OnStart>,
         run: impl FnOnce(&Shared) -> Result<(), ForwarderError> + Send + 'static,
     ) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let (tell_pinned, pinned) = channel::bounded(1);
-        let thread = thread::Builder::new().name(name).spawn(move || {
+        let thread = thread::Builder::new().name(name.clone()).spawn(move || {
             let _stop = StopAtEnd(Arc::clone(&shared));
-            let outcome = processor.map_or(Ok(()), affinity::pin);
+            let pinned = processor.map_or(Ok(()), affinity::pin);
+            let outcome = pinned.and_then(|()| on_start.map_or(Ok(()), |first| first.run(&name)));
             let is_pinned = outcome.is_ok();
             // Whoever starts it waits for this.
             let _ = tell_pinned.send(outcome);

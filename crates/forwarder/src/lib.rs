@@ -98,7 +98,7 @@ pub use affinity::{PROCESSOR_MAX, check_processor};
 pub use capture::{Capture, CaptureOptions, Captured, CapturedAt, SNAPLEN_MAX};
 pub use egress::Egress;
 pub use faulty::{Faults, FaultyPort};
-pub use forwarder::{Control, Direction, Ended, Forwarder, ForwarderError, WorkerOptions};
+pub use forwarder::{Control, Direction, Ended, Forwarder, ForwarderError, OnStart, WorkerOptions};
 pub use ingress::{Ingress, Judge};
 pub use memory::{MemoryPort, MemoryUnderlay, OverlayEnd, UnderlayEnd};
 pub use outer::{Inherit, OuterPolicy};

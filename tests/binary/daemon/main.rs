@@ -55,6 +55,8 @@ mod refused;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod sandbox;
+#[cfg(test)]
 mod service;
 #[cfg(test)]
 mod several;

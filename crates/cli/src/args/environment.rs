@@ -56,6 +56,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("storm-limit", "VXGATE_STORM_LIMIT"),
     ("max-macs-per-peer", "VXGATE_MAX_MACS_PER_PEER"),
     ("flap-damping", "VXGATE_FLAP_DAMPING"),
+    ("sandbox", "VXGATE_SANDBOX"),
     ("gate-peers", "VXGATE_GATE_PEERS"),
     ("vpg-id", "VXGATE_VPG_ID"),
     ("open-gate", "VXGATE_OPEN_GATE"),
@@ -198,7 +199,7 @@ mod tests {
                 line.push(format!("--{option}={}", if option == "source-port" { "4789" } else { default }));
             }
         }
-        assert_eq!(line.len(), 35, "{line:?}");
+        assert_eq!(line.len(), 36, "{line:?}");
         assert_eq!(UpConfig::new(read_layer(line).unwrap()), UpConfig::new(UpOptions::default()));
     }
 

@@ -15,6 +15,7 @@ use crate::config::values::{
     self, BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MetricsAddr, MssClamp, Mtu, PeerShare,
     PeerSpec, SourcePort, StormLimit, TapLife, Threads, Tos, Ttl,
 };
+use crate::sandbox::Sandbox;
 
 /// One layer of options: what the command line, the environment, a file or the init script's arguments say.
 ///
@@ -286,6 +287,13 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "on|off", value_parser = values::on_off, help_heading = "Forwarding")]
     pub(crate) flap_damping: Option<bool>,
 
+    /// Confine the threads that handle frames: on, off or log [default: on]
+    ///
+    /// They have no capability and may make 25 system calls; any other ends the process. log lets it pass, and the kernel's audit tells of it
+    /// (journalctl -k, type=1326). No program that the process runs gains privilege. docs/sandbox.md has the list.
+    #[arg(long, value_name = "on|off|log", value_parser = values::sandbox, help_heading = "Operation")]
+    pub(crate) sandbox: Option<Sandbox>,
+
     /// From the Gate.
     #[command(flatten)]
     pub(crate) gate: GateOptions,
@@ -336,6 +344,7 @@ impl UpOptions {
             storm_limit,
             max_macs_per_peer,
             flap_damping,
+            sandbox,
             gate,
         } = self;
         let GateOptions {
@@ -391,6 +400,7 @@ impl UpOptions {
             ("storm-limit", storm_limit.is_some()),
             ("max-macs-per-peer", max_macs_per_peer.is_some()),
             ("flap-damping", flap_damping.is_some()),
+            ("sandbox", sandbox.is_some()),
             ("gate-peers", gate_peers.is_some()),
             ("vpg-id", vpg_id.is_some()),
             ("open-gate", open_gate.is_some()),
@@ -459,6 +469,7 @@ impl UpOptions {
             storm_limit: self.storm_limit.or(lower.storm_limit),
             max_macs_per_peer: self.max_macs_per_peer.or(lower.max_macs_per_peer),
             flap_damping: self.flap_damping.or(lower.flap_damping),
+            sandbox: self.sandbox.or(lower.sandbox),
             gate: self.gate.over(lower.gate),
         }
     }

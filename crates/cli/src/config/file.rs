@@ -50,7 +50,7 @@ struct Section {
 const TUNNEL: &str = "tunnel";
 
 /// Options of which a process has one, whatever tunnels it carries.
-pub(crate) const OF_THE_PROCESS: &[&str] = &["metrics", "log-format"];
+pub(crate) const OF_THE_PROCESS: &[&str] = &["metrics", "log-format", "sandbox"];
 
 /// Options that one file cannot have for several tunnels, as they ask or say something once.
 const OF_THE_LINE: &[&str] = &["dry-run"];

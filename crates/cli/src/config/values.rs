@@ -13,6 +13,8 @@ use thiserror::Error;
 use vxgate_codec::flow;
 use vxgate_core::HealthConfig;
 
+use crate::sandbox::Sandbox;
+
 /// A text that an option does not take. Shows what the option takes.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("{allowed}")]
@@ -670,6 +672,12 @@ impl FromStr for PeerShare {
         let auto = (text == "auto").then_some(PeerShare::Auto);
         auto.or_else(macs).ok_or(not_allowed("auto or a number of MAC addresses from 1 to 16777216"))
     }
+}
+
+/// Whether threads that handle frames are confined.
+pub(crate) fn sandbox(text: &str) -> Result<Sandbox, NotAllowed> {
+    let all = [Sandbox::On, Sandbox::Off, Sandbox::Log];
+    all.into_iter().find(|one| one.name() == text).ok_or(not_allowed("on, off or log"))
 }
 
 /// Where metrics are served.

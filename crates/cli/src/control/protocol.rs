@@ -215,6 +215,9 @@ pub(crate) struct TunnelStatus {
     /// How the peers are probed, and what came of it; null where they are not.
     #[serde(default)]
     pub(crate) health: Option<Health>,
+    /// Whether the threads that handle frames are confined, as the option has it: `on`, `off` or `log`.
+    #[serde(default)]
+    pub(crate) sandbox: String,
     /// How fast it goes.
     #[serde(default)]
     pub(crate) rates: Rates,

@@ -46,6 +46,7 @@ fn tunnel_block(out: &mut dyn Write, style: Style, tunnel: &TunnelStatus) -> io:
     let micros = tunnel.busy_poll.parse::<u32>();
     line(out, "busy poll", micros.map_or(tunnel.busy_poll.clone(), |micros| format!("{micros} us")))?;
     line(out, "affinity", tunnel.affinity.as_deref().unwrap_or(NONE))?;
+    line(out, "sandbox", &tunnel.sandbox)?;
     sizes(out, &tunnel.sizes)?;
     line(out, "offload", names(tunnel.offload.iter().filter(|(_, on)| **on).map(|(name, _)| name.clone())))?;
     line(out, "uptime", Seconds(tunnel.uptime_s))?;

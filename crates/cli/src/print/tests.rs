@@ -84,6 +84,7 @@ pub(crate) fn tunnel() -> TunnelStatus {
             refused: BTreeMap::from([("wrong-peer".to_owned(), 2)]),
         }),
         rates: Rates { over_ms: 12_000, rx_frames_per_s: 1, rx_bits_per_s: 1229, ..Rates::default() },
+        sandbox: "on".to_owned(),
         flood: Flood { frames: 1, copies: 2 },
         table: TableCounts { learned: 5, aged: 1, ..TableCounts::default() },
         dropped: Dropped {
@@ -170,6 +171,7 @@ tunnel: vxlan0
   threads:     auto for each worker
   busy poll:   auto
   affinity:    none
+  sandbox:     on
   buffers:     receive 8.00 MiB, send 4.00 MiB, device 5000 frames
   superframe:  at most 60.38 KiB, 65535 segments
   offload:     tap-vnet-hdr

@@ -32,11 +32,13 @@ use crate::control::protocol::{PeerStatus, Refusal, Reloaded, TunnelStatus};
 use crate::control::server::Handler as _;
 use crate::failure::Failure;
 use crate::metrics::{Server, Tunnels};
+use crate::sandbox;
 
 /// Runs these tunnels until they are told to end; calls `is_up` when all are up and before anybody can ask them.
 pub(super) fn run(wanted: Vec<Wanted>, reread: Option<Reread>, is_up: impl FnOnce()) -> Result<(), Failure> {
     let Some(first) = wanted.first() else { return Ok(()) };
     log::to_stderr(first.said().log_format);
+    sandbox::begin(first.said().sandbox);
     let first = first.dev().clone();
     let start = |error: io::Error| failure(&first, &UpError::Start(error));
     let runtime = runtime().map_err(start)?;

@@ -90,6 +90,7 @@ fn differences(old: &UpConfig, new: &UpConfig) -> Vec<(&'static str, Needs)> {
         storm_limit,
         max_macs_per_peer,
         flap_damping,
+        sandbox,
         notices: _,
     } = new;
     use Needs::{Nothing, Restart};
@@ -126,6 +127,7 @@ fn differences(old: &UpConfig, new: &UpConfig) -> Vec<(&'static str, Needs)> {
         ("tap-fd", *tap_fd != old.tap_fd, Restart),
         ("log-format", *log_format != old.log_format, Restart),
         ("metrics", *metrics != old.metrics, Restart),
+        ("sandbox", *sandbox != old.sandbox, Restart),
         ("storm-limit", *storm_limit != old.storm_limit, Nothing),
         ("max-macs-per-peer", *max_macs_per_peer != old.max_macs_per_peer, Nothing),
         ("flap-damping", *flap_damping != old.flap_damping, Nothing),

@@ -221,6 +221,7 @@ impl Tenant {
                 ignored: self.reports.ignored.load(Ordering::Relaxed),
             },
             health: about.health.map(|config| health(&config, &counts)),
+            sandbox: self.config().sandbox.to_string(),
             rates: Rates::default(),
             flood: Flood { frames: counts.floods, copies: counts.flood_copies },
             table: TableCounts {

@@ -136,13 +136,19 @@ impl UdpHub {
         if let Some(processor) = processor {
             affinity::check_processor(processor)?;
         }
-        let hub = Arc::clone(&state);
+        let (hub, on_start) = (Arc::clone(&state), options.on_start.clone());
         let name = format!("vxgate-{}", underlay.local_addr()?.port());
-        let thread = thread::Builder::new().name(name).spawn(move || {
+        let thread = thread::Builder::new().name(name.clone()).spawn(move || {
             if let Some(processor) = processor
                 && let Err(error) = affinity::pin(processor)
             {
                 tracing::warn!(%error, "the thread of a shared port runs where the system puts it");
+            }
+            if let Some(first) = on_start
+                && let Err(error) = first.run(&name)
+            {
+                tracing::error!(%error, "the thread of a shared port does not run");
+                return;
             }
             let mut several = Several { rx: Some(Box::new(rx)), lanes: Vec::new(), incoming, hub, epoll };
             if let Err(error) = several.run(busy_poll) {
