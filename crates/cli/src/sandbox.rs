@@ -59,7 +59,6 @@ const POLL: i64 = libc::SYS_ppoll;
 const DATA_CALLS: &[(i64, &str)] = &[
     (libc::SYS_read, "frames of the device, events"),
     (libc::SYS_write, "frames to the device, events, the log"),
-    (libc::SYS_writev, "last words"),
     (libc::SYS_recvmmsg, "datagrams"),
     (libc::SYS_sendmmsg, "datagrams"),
     (libc::SYS_epoll_create1, "what it sleeps on"),
@@ -67,7 +66,6 @@ const DATA_CALLS: &[(i64, &str)] = &[
     (libc::SYS_epoll_pwait, "sleep"),
     (libc::SYS_ioctl, "the device's address and MTU, each second"),
     (libc::SYS_setsockopt, "the DF bit"),
-    (libc::SYS_fcntl, "flags of what it sleeps on"),
     (libc::SYS_futex, "locks and channels of the standard library"),
     (libc::SYS_sched_yield, "adaptive polling"),
     (libc::SYS_clock_gettime, "time, where the kernel's page does not have it"),
@@ -82,7 +80,12 @@ const DATA_CALLS: &[(i64, &str)] = &[
     (libc::SYS_sigaltstack, "a thread's end"),
     (libc::SYS_close, "the end of a device and of sockets"),
     (libc::SYS_exit, "a thread's end"),
+    (libc::SYS_restart_syscall, "sleep goes on after the process was stopped"),
+    (libc::SYS_rt_sigreturn, "a signal that this thread was chosen for"),
 ];
+
+/// What the standard library asks besides, where debug assertions are on: whether a descriptor that it closes is open.
+const DEBUG_CALLS: &[i64] = if cfg!(debug_assertions) { &[libc::SYS_fcntl] } else { &[] };
 
 /// Takes from this process, and from every thread that it will have, the way to more privilege by running a program.
 pub(crate) fn begin(sandbox: Sandbox) {
@@ -112,7 +115,8 @@ pub(crate) fn data_threads(sandbox: Sandbox) -> Option<OnStart> {
 
 /// The list as the kernel runs it.
 fn filter(mismatch: SeccompAction) -> Result<BpfProgram, seccompiler::Error> {
-    let rules: BTreeMap<i64, Vec<_>> = DATA_CALLS.iter().map(|(call, _)| (*call, Vec::new())).collect();
+    let calls = DATA_CALLS.iter().map(|(call, _)| call).chain(DEBUG_CALLS);
+    let rules: BTreeMap<i64, Vec<_>> = calls.map(|call| (*call, Vec::new())).collect();
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let filter = SeccompFilter::new(rules, mismatch, SeccompAction::Allow, arch)?;
     Ok(BpfProgram::try_from(filter)?)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use rustix::process::Signal;
 use vxgate_testbed::isolated;
 
 use crate::ground::{Ground, UP, missing};
@@ -45,6 +46,13 @@ fn threads_that_handle_frames_have_no_capability_and_a_filter_and_carry_on() {
             assert!(count >= 2, "{threads:?}");
             assert!(threads.values().all(|status| status["NoNewPrivs"] == "1"));
             assert_eq!(ground.show()["sandbox"], "on");
+            // What is stopped and goes on sleeps again by a call of its own; whatever thread a signal is given to takes it.
+            for _ in 0..20 {
+                daemon.signal(Signal::STOP);
+                daemon.signal(Signal::CONT);
+                daemon.signal(Signal::WINCH);
+            }
+            assert!(ground.answers(), "{options}");
             daemon.stop();
         }
         let daemon = ground.up(&format!("{UP} --sandbox off"));
