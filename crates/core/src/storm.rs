@@ -45,7 +45,10 @@ impl StormLimit {
     /// Sets the rate, in frames a second for each peer and direction; `None`: no limit. In force from the next flood on.
     pub(crate) fn set(&self, frames_per_s: Option<NonZeroU32>) {
         let cost = frames_per_s.map_or(0, |rate| (NANOS_PER_SECOND / u64::from(rate.get())).max(1));
-        self.cost_ns.store(cost, Ordering::Relaxed);
+        if self.cost_ns.swap(cost, Ordering::Relaxed) != cost {
+            // What was owed at the old rate may be minutes of the new one.
+            self.out.iter().chain(&self.back).for_each(|bucket| bucket.store(0, Ordering::Relaxed));
+        }
     }
 
     /// Whether there is a limit.
@@ -137,7 +140,14 @@ mod tests {
         assert!(!limit.is_on() && (0..10_000).all(|_| limit.admit_out(PeerId(0), 64, at(0))));
         limit.set(NonZeroU32::new(1));
         assert!(limit.is_on());
-        assert!((0..10_000).filter(|_| limit.admit_out(PeerId(0), 1, at(1))).count() <= 128);
+        assert_eq!((0..10_000).filter(|_| limit.admit_out(PeerId(0), 1, at(1))).count(), 128);
+        limit.set(NonZeroU32::new(1));
+        assert!(!limit.admit_out(PeerId(0), 1, at(1)), "the same rate forgives nothing");
+        limit.set(NonZeroU32::new(1000));
+        assert!(
+            limit.admit_out(PeerId(0), 1, at(3)),
+            "two minutes of the old rate are not owed to the new one"
+        );
     }
 
     #[test]

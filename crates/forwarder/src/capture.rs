@@ -100,7 +100,9 @@ impl fmt::Debug for CaptureTap {
 struct Ring {
     options: CaptureOptions,
     frames: ArrayQueue<Captured>,
+    /// Buffers to use again, and what they hold together: a buffer keeps the size of the longest frame that it ever had.
     stock: ArrayQueue<Vec<u8>>,
+    stocked_octets: AtomicUsize,
     octets: AtomicUsize,
     lost: AtomicU64,
 }
@@ -140,10 +142,10 @@ pub(crate) struct Listeners {
 
 impl Listeners {
     /// A frame on the host's side, to or from these peers.
-    pub(crate) fn inner(&self, is_out: bool, frame: &[u8], mut peers: impl Iterator<Item = IpAddr> + Clone) {
+    pub(crate) fn inner(&self, is_out: bool, frame: &[u8], peers: impl Iterator<Item = IpAddr> + Clone) {
         for ring in self.rings.iter().filter(|ring| ring.options.inner) {
             let wanted = &ring.options.peers;
-            if wanted.is_empty() || peers.any(|peer| wanted.contains(&peer)) {
+            if wanted.is_empty() || peers.clone().any(|peer| wanted.contains(&peer)) {
                 ring.push(self.at, CapturedAt::Inner, is_out, &[frame]);
             }
         }
@@ -179,11 +181,12 @@ impl Ring {
             return;
         }
         let mut octets = self.stock.pop().unwrap_or_default();
+        self.stocked_octets.fetch_sub(octets.capacity(), Ordering::Relaxed);
         octets.clear();
         octets.reserve(kept);
         for part in parts {
             let room = kept - octets.len();
-            octets.extend(part.iter().take(room));
+            octets.extend_from_slice(&part[..part.len().min(room)]);
         }
         self.octets.fetch_add(kept, Ordering::Relaxed);
         if let Err(full) = self.frames.push(Captured { at, place, is_out, original_octets, octets }) {
@@ -214,6 +217,7 @@ impl Capture {
             options,
             frames: ArrayQueue::new(RING_FRAMES),
             stock: ArrayQueue::new(RING_FRAMES),
+            stocked_octets: AtomicUsize::new(0),
             octets: AtomicUsize::new(0),
             lost: AtomicU64::new(0),
         });
@@ -237,8 +241,13 @@ impl Capture {
 
     /// Gives a copy's memory back, for copies to come.
     pub fn recycle(&self, captured: Captured) {
-        // A stock that is full has enough.
-        let _ = self.ring.stock.push(captured.octets);
+        let octets = captured.octets.capacity();
+        if self.ring.stocked_octets.fetch_add(octets, Ordering::Relaxed) + octets > RING_OCTETS
+            || self.ring.stock.push(captured.octets).is_err()
+        {
+            // A stock that is full has enough.
+            self.ring.stocked_octets.fetch_sub(octets, Ordering::Relaxed);
+        }
     }
 
     /// How many copies found no room so far.
@@ -309,6 +318,37 @@ mod tests {
         let frame = vec![0; 60_000];
         (0..1000).for_each(|_| listeners.inner(false, &frame, std::iter::empty()));
         assert_eq!(big.lost(), 1000 - (RING_OCTETS / 60_000) as u64);
+    }
+
+    #[test]
+    fn what_is_kept_for_copies_to_come_is_bounded_however_long_the_frames_are() {
+        let tap = tap();
+        let capture = Capture::begin(&tap, CaptureOptions { snaplen: SNAPLEN_MAX, ..options() }).unwrap();
+        let listeners = tap.listeners().expect("somebody");
+        // As many buffers as fit, and then each of them grown in its turn.
+        (0..RING_FRAMES).for_each(|_| listeners.inner(true, &[0; 60], std::iter::empty()));
+        while let Some(one) = capture.poll() {
+            capture.recycle(one);
+        }
+        let superframe = vec![0; 60_000];
+        for _ in 0..RING_FRAMES {
+            listeners.inner(true, &superframe, std::iter::empty());
+            capture.recycle(capture.poll().expect("a frame"));
+        }
+        let stock = std::iter::from_fn(|| capture.ring.stock.pop());
+        let stocked: usize = stock.map(|buffer| buffer.capacity()).sum();
+        assert!(stocked > 0 && stocked <= RING_OCTETS, "{stocked} octets");
+        assert_eq!(stocked, capture.ring.stocked_octets.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn each_of_two_listeners_is_asked_for_its_own_peers() {
+        let tap = tap();
+        let [one, two]: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
+        let of = |peer| CaptureOptions { peers: vec![peer], ..options() };
+        let captures = [two, one].map(|peer| Capture::begin(&tap, of(peer)).unwrap());
+        tap.listeners().expect("both").inner(true, &[1], [one, two].into_iter());
+        assert!(captures.iter().all(|capture| capture.poll().is_some()));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwapOption;
 use crossbeam::channel::{self, Receiver, Sender};
-use vxgate_core::{AllCounters, Event, FloodLists, Segment, Timestamp, UnderlayView};
+use vxgate_core::{AllCounters, Event, FloodLists, Segment, Sighting, Timestamp, UnderlayView};
 use vxgate_sys::eventfd::EventFd;
 
 use crate::affinity;
@@ -33,11 +33,11 @@ use crate::capture::{Capture, CaptureOptions, CaptureTap};
 use crate::egress::Egress;
 use crate::ingress::Ingress;
 use crate::outer::OuterPolicy;
-use crate::own;
+use crate::own::{self, Answers};
 use crate::patience::BusyPoll;
 use crate::port::{Port, PortRx};
 use crate::udp::{LaneRx, UdpTx};
-use crate::underlay::{Underlay, UnderlayTx};
+use crate::underlay::{Underlay, UnderlayRx, UnderlayTx};
 use crate::worker::{
     Clock, Inward, Lines, Outward, OwnerInward, ReporterInward, SecondThread, line, run_first, run_on_demand,
     run_outward,
@@ -101,6 +101,9 @@ pub struct WorkerOptions {
 
 /// A segment that shares its sockets: its forwarder, its way in, and what its threads share.
 pub(crate) type LaneParts<T> = (Forwarder, OwnerInward<LaneRx, T>, Arc<Shared>);
+
+/// The worker that owns a segment, before its threads run.
+type OwnerParts<P, R, T> = (Forwarder, OwnerInward<R, <P as Port>::Tx>, Outward<<P as Port>::Rx, T>, Answers);
 
 /// What a command leaves to do once its effects are published.
 type Reply = Box<dyn FnOnce() + Send>;
@@ -216,34 +219,14 @@ impl Forwarder {
         let mut pairs = pairs.into_iter();
         let (port, underlay) = pairs.next().ok_or(io::ErrorKind::InvalidInput)?;
         let others: Vec<_> = pairs.map(|pair| (pair, segment.worker_halves())).collect();
-        let shared = Arc::new(Shared::new()?);
-        let (command_tx, commands) = channel::unbounded();
-        let (events, event_rx) = channel::bounded(EVENTS);
         let (sighting_tx, sightings) = channel::bounded(SIGHTINGS);
-        let (outbox_sender, outbox) = own::outbox()?;
-        let (answers, answer_rx) = own::answers(&shared);
         let sightings = (!others.is_empty()).then_some(sightings);
-        let lines = Lines { commands, events, sightings, outbox: outbox_sender, answers: answer_rx };
         let mut processors = options.affinity.iter().copied().cycle();
-        // From here on an error drops it, which ends the threads that run.
-        let mut forwarder = Self {
-            control: Control { commands: command_tx, shared: Arc::clone(&shared) },
-            shared,
-            counters: segment.all_counters(),
-            events: event_rx,
-            threads: Vec::new(),
-            lane: None,
-        };
-
         let local = underlay.local();
-        let (port_rx, port_tx) = port.split();
-        let (underlay_rx, underlay_tx) = underlay.split();
-        let (half, counters) = (segment.overlay_half(), segment.counters());
-        let egress = Egress::new(port_rx, underlay_tx, half, counters, policy);
-        let egress = egress.with_answers(answers.clone()).at(local, Arc::clone(&forwarder.shared.capture));
-        let ingress = Ingress::new(underlay_rx, port_tx, segment)?;
-        let inward = OwnerInward::new(ingress.at(local, Arc::clone(&forwarder.shared.capture)), lines);
-        forwarder.start_worker(0, inward, Outward::new(egress, Some(outbox)), &mut processors, options)?;
+        // From here on an error drops it, which ends the threads that run.
+        let (mut forwarder, inward, outward, answers) =
+            Self::owner(segment, port, underlay.split(), local, policy, sightings)?;
+        forwarder.start_worker(0, inward, outward, &mut processors, options)?;
         for (number, ((port, underlay), (overlay_half, underlay_half))) in (1..).zip(others) {
             let (port_rx, port_tx) = port.split();
             let (underlay_rx, underlay_tx) = underlay.split();
@@ -264,40 +247,53 @@ impl Forwarder {
     pub(crate) fn spawn_lane<P: Port>(
         segment: Segment,
         port: P,
-        (rx, tx): (LaneRx, UdpTx),
+        halves: (LaneRx, UdpTx),
         local: Option<SocketAddr>,
         policy: OuterPolicy,
         options: &WorkerOptions,
         ended: Receiver<Result<(), ForwarderError>>,
     ) -> io::Result<LaneParts<P::Tx>> {
+        let (mut forwarder, inward, outward, _) = Self::owner(segment, port, halves, local, policy, None)?;
+        let (busy_poll, second) = (options.busy_poll, options.affinity.get(1).copied());
+        forwarder.start("vxgate-0-out".to_owned(), second, options.on_start.clone(), move |shared| {
+            run_outward(outward, shared, busy_poll)
+        })?;
+        // Until there is a lane nobody can wait for its end.
+        forwarder.lane = Some(ended);
+        let shared = Arc::clone(&forwarder.shared);
+        Ok((forwarder, inward, shared))
+    }
+
+    /// Both ways of the worker that owns the segment, the forwarder that their threads will belong to, and where other ways out put what
+    /// they have to say to the host.
+    fn owner<P: Port, R: UnderlayRx, T: UnderlayTx>(
+        segment: Segment,
+        port: P,
+        (rx, tx): (R, T),
+        local: Option<SocketAddr>,
+        policy: OuterPolicy,
+        sightings: Option<Receiver<Sighting>>,
+    ) -> io::Result<OwnerParts<P, R, T>> {
         let shared = Arc::new(Shared::new()?);
         let (command_tx, commands) = channel::unbounded();
         let (events, event_rx) = channel::bounded(EVENTS);
         let (outbox_sender, outbox) = own::outbox()?;
         let (answers, answer_rx) = own::answers(&shared);
-        let lines = Lines { commands, events, sightings: None, outbox: outbox_sender, answers: answer_rx };
+        let lines = Lines { commands, events, sightings, outbox: outbox_sender, answers: answer_rx };
         let (port_rx, port_tx) = port.split();
-        let (half, counters) = (segment.overlay_half(), segment.counters());
-        let all = segment.all_counters();
-        let egress = Egress::new(port_rx, tx, half, counters, policy);
-        let egress = egress.with_answers(answers).at(local, Arc::clone(&shared.capture));
+        let counters = segment.all_counters();
+        let egress = Egress::new(port_rx, tx, segment.overlay_half(), segment.counters(), policy);
+        let egress = egress.with_answers(answers.clone()).at(local, Arc::clone(&shared.capture));
         let ingress = Ingress::new(rx, port_tx, segment)?.at(local, Arc::clone(&shared.capture));
-        let mut forwarder = Self {
+        let forwarder = Self {
             control: Control { commands: command_tx, shared: Arc::clone(&shared) },
-            shared: Arc::clone(&shared),
-            counters: all,
+            shared,
+            counters,
             events: event_rx,
             threads: Vec::new(),
-            // Until there is a lane nobody can wait for its end.
             lane: None,
         };
-        let outward = Outward::new(egress, Some(outbox));
-        let (busy_poll, second) = (options.busy_poll, options.affinity.get(1).copied());
-        forwarder.start("vxgate-0-out".to_owned(), second, options.on_start.clone(), move |shared| {
-            run_outward(outward, shared, busy_poll)
-        })?;
-        forwarder.lane = Some(ended);
-        Ok((forwarder, OwnerInward::new(ingress, lines), shared))
+        Ok((forwarder, OwnerInward::new(ingress, lines), Outward::new(egress, Some(outbox)), answers))
     }
 
     /// Starts the threads of a worker.

@@ -329,12 +329,17 @@ async fn set_routes(
         }
     }
     for &route in &config.routes {
-        match netlink.route_add(route, link, None, None).await {
-            Err(error) if error.is_exists() => is_in_place(netlink, link, route, error).await?,
-            added => added?,
-        }
+        add_route(netlink, link, route).await?;
     }
     Ok(())
+}
+
+/// Adds a route over the device; whether it was not there before.
+pub(super) async fn add_route(netlink: &Netlink, link: &Link, route: IpNet) -> Result<bool, UpError> {
+    match netlink.route_add(route, link, None, None).await {
+        Err(error) if error.is_exists() => is_in_place(netlink, link, route, error).await.map(|()| false),
+        added => Ok(added.map(|()| true)?),
+    }
 }
 
 /// Whether the route that is there is the device's own; else names the one that is in the way, where it can be seen.
@@ -365,13 +370,21 @@ pub(super) fn keep(
     if config.tap != TapLife::Keep {
         return Ok(());
     }
+    remember(config, claim.record(), link)?;
+    set_persistent(true).map_err(UpError::Start)
+}
+
+/// Writes down what a device that is kept was given, where that is not what was written down before.
+pub(super) fn remember(config: &UpConfig, former: Option<&Record>, link: &Link) -> Result<(), UpError> {
+    if config.tap != TapLife::Keep {
+        return Ok(());
+    }
     let path = RuntimeDir::from_environment().kept(&config.dev);
     let record = Record::new(config, link).map_err(UpError::Start)?;
-    if claim.record() != Some(&record) {
-        let source = |source| UpError::Record { path: path.display().to_string(), source };
-        record.write(&path).map_err(source)?;
+    if former == Some(&record) {
+        return Ok(());
     }
-    set_persistent(true).map_err(UpError::Start)
+    record.write(&path).map_err(|source| UpError::Record { path: path.display().to_string(), source })
 }
 
 /// Removes a kept device whose tunnel was taken down, and what remembers it.

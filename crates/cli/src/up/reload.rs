@@ -17,6 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 use vxgate_core::{PathDiscovery, Prefix};
 use vxgate_netlink::{Link, Netlink};
 
+use super::device::{add_route, remember};
+use super::error::UpError;
 use super::life::chain;
 use super::mtu::gso_max_octets;
 use super::serve::Tenant;
@@ -141,12 +143,9 @@ pub(super) async fn reload(reread: Option<&Reread>, tunnels: &mut [Said]) -> Res
         return Err(Refusal::new("the tunnel has no configuration file")
             .with_hint("start it with --config FILE; `vxgate peer` and `vxgate fdb` change it by hand"));
     };
-    let said = reread().map_err(|failure| {
-        let refusal = Refusal::new(failure.why());
-        match failure.hint() {
-            Some(hint) => refusal.with_hint(hint),
-            None => refusal,
-        }
+    let said = reread().map_err(|failure| Refusal {
+        hint: failure.hint().map(str::to_owned),
+        ..Refusal::new(failure.why())
     })?;
     let mut outcome = Reloaded::default();
     for new in &said {
@@ -202,14 +201,22 @@ fn kept(old: &UpConfig, new: &UpConfig) -> UpConfig {
 async fn apply(tunnel: &Said, new: &UpConfig) -> Result<(), Refusal> {
     let Said { tenant, said: old } = tunnel;
     let netlink = &tenant.netlink;
-    let refused = |error: vxgate_netlink::Error| Refusal::new(chain(&error));
-    let link = netlink.link_by_index(tenant.about.link).await.map_err(refused)?;
+    let refused = |error: UpError| Refusal { hint: error.hint(), ..Refusal::new(chain(&error)) };
+    let link = netlink.link_by_index(tenant.about.link).await.map_err(|error| refused(error.into()))?;
     let mut undo = Undo { netlink, link: &link, added: Vec::new(), removed: Vec::new() };
-    if let Err(error) = device(&mut undo, old, new).await {
+    let outcome = match device(&mut undo, old, new).await {
+        Ok(()) => peers(tenant, &old.peers, &new.peers).await,
+        Err(error) => Err(refused(error)),
+    };
+    if let Err(refusal) = outcome {
+        // So that the next reload finds the device as it was when what it compares with was said.
         undo.undo().await;
-        return Err(refused(error));
+        return Err(refusal);
     }
-    peers(tenant, &old.peers, &new.peers).await?;
+    // At worst the next start leaves on the device what is not configured any more.
+    if let Err(error) = remember(&kept(old, new), None, &link) {
+        tracing::warn!("{}", chain(&error));
+    }
     let new = new.clone();
     let share =
         new.max_macs_per_peer.of(usize::try_from(old.max_macs).unwrap_or(usize::MAX), new.peers.len());
@@ -243,7 +250,7 @@ async fn apply(tunnel: &Said, new: &UpConfig) -> Result<(), Refusal> {
 }
 
 /// The device's addresses, routes and, where it is a number, its MTU: what is new first, so that nothing that stays is ever away.
-async fn device(undo: &mut Undo<'_>, old: &UpConfig, new: &UpConfig) -> Result<(), vxgate_netlink::Error> {
+async fn device(undo: &mut Undo<'_>, old: &UpConfig, new: &UpConfig) -> Result<(), UpError> {
     for address in new.addresses.iter().filter(|address| !old.addresses.contains(address)) {
         undo.add(Item::Address(*address)).await?;
     }
@@ -282,17 +289,18 @@ struct Undo<'a> {
 }
 
 impl Undo<'_> {
-    async fn add(&mut self, item: Item) -> Result<(), vxgate_netlink::Error> {
-        self.put(item).await?;
-        self.added.push(item);
+    async fn add(&mut self, item: Item) -> Result<(), UpError> {
+        if self.put(item).await? {
+            self.added.push(item);
+        }
         Ok(())
     }
 
-    async fn remove(&mut self, item: Item) -> Result<(), vxgate_netlink::Error> {
+    async fn remove(&mut self, item: Item) -> Result<(), UpError> {
         match self.take(item).await {
             // Somebody else has taken it away.
             Err(error) if error.is_missing() => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
             Ok(()) => {
                 self.removed.push(item);
                 Ok(())
@@ -300,10 +308,14 @@ impl Undo<'_> {
         }
     }
 
-    async fn put(&self, item: Item) -> Result<(), vxgate_netlink::Error> {
+    /// Whether it was not there before: somebody may have been quicker than the file.
+    async fn put(&self, item: Item) -> Result<bool, UpError> {
         match item {
-            Item::Address(address) => self.netlink.address_add_nodad(self.link, address).await,
-            Item::Route(route) => self.netlink.route_add(route, self.link, None, None).await,
+            Item::Address(address) => match self.netlink.address_add_nodad(self.link, address).await {
+                Err(error) if error.is_exists() => Ok(false),
+                added => Ok(added.map(|()| true)?),
+            },
+            Item::Route(route) => add_route(self.netlink, self.link, route).await,
         }
     }
 
@@ -397,6 +409,7 @@ mod tests {
             "--peer 192.0.2.2 --address 10.0.0.1/24 --mtu 1300 --route 10.1.0.0/16 --learning off --ageing 1 --accept-from 10.2.0.0/16 \
              --mss-clamp off --health off --storm-limit 1 --max-macs-per-peer 1 --flap-damping off",
         );
+        assert!(differences(&kept(&all, &other), &other).is_empty(), "what is taken over is not named again");
         let live: Vec<_> =
             differences(&all, &other).into_iter().filter(|(_, needs)| *needs == Needs::Nothing).collect();
         assert_eq!(live.iter().map(|(option, _)| *option).collect::<BTreeSet<_>>(), options.into());

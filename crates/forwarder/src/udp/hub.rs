@@ -153,6 +153,7 @@ impl UdpHub {
             let mut several = Several { rx: Some(Box::new(rx)), lanes: Vec::new(), incoming, hub, epoll };
             if let Err(error) = several.run(busy_poll) {
                 tracing::error!(%error, "datagrams of a shared port can no longer be received");
+                several.end_all(|| Err(io::Error::new(error.kind(), error.to_string())));
             }
         })?;
         let thread = Some(thread);
@@ -443,6 +444,14 @@ impl Several {
         lane.end(outcome);
     }
 
+    /// Lets all go, also those that were not taken in yet.
+    fn end_all(&mut self, outcome: impl Fn() -> io::Result<()>) {
+        self.lanes.extend(self.incoming.try_iter());
+        for lane in self.lanes.drain(..) {
+            lane.end(outcome());
+        }
+    }
+
     /// Until the first lane has something to do by itself.
     fn timeout(&self) -> Option<Duration> {
         let due = self.lanes.iter().map(|lane| {
@@ -455,10 +464,7 @@ impl Several {
 
 impl Drop for Several {
     fn drop(&mut self) {
-        self.lanes.extend(self.incoming.try_iter());
-        for lane in self.lanes.drain(..) {
-            lane.end(Ok(()));
-        }
+        self.end_all(|| Ok(()));
     }
 }
 
