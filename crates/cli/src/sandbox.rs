@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   process         no_new_privs from before the first thread on
-//!   data threads    no capability at all ─► a list of system calls; any other ends the process (seccomp(2))
+//!   data threads    no signal, no capability ─► a list of system calls; any other ends the process (seccomp(2))
 //!   control thread  CAP_NET_ADMIN, where the process has it: MTU, routes and forwarding change while the tunnel runs
 //! ```
 //!
@@ -15,6 +15,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use nix::sys::signal::SigSet;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities, set_no_new_privs,
 };
@@ -81,7 +82,6 @@ const DATA_CALLS: &[(i64, &str)] = &[
     (libc::SYS_close, "the end of a device and of sockets"),
     (libc::SYS_exit, "a thread's end"),
     (libc::SYS_restart_syscall, "sleep goes on after the process was stopped"),
-    (libc::SYS_rt_sigreturn, "a signal that this thread was chosen for"),
 ];
 
 /// What the standard library asks besides, where debug assertions are on: whether a descriptor that it closes is open.
@@ -124,6 +124,8 @@ fn filter(mismatch: SeccompAction) -> Result<BpfProgram, seccompiler::Error> {
 
 /// Confines this thread. A kernel that does not know how leaves it as it is, which is told.
 fn confine(program: Option<&BpfProgram>) -> io::Result<()> {
+    // A handler would run here by whatever calls it makes: signals are for the control thread.
+    SigSet::all().thread_block()?;
     let none = CapabilitySet::empty();
     let dropped = clear_ambient_capability_set().and_then(|()| {
         set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })

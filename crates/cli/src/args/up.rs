@@ -289,7 +289,7 @@ pub(crate) struct UpOptions {
 
     /// Confine the threads that handle frames: on, off or log [default: on]
     ///
-    /// They have no capability and may make 25 system calls; any other ends the process. log lets it pass, and the kernel's audit tells of it
+    /// They have no capability and may make 24 system calls; any other ends the process. log lets it pass, and the kernel's audit tells of it
     /// (journalctl -k, type=1326). No program that the process runs gains privilege. docs/sandbox.md has the list.
     #[arg(long, value_name = "on|off|log", value_parser = values::sandbox, help_heading = "Operation")]
     pub(crate) sandbox: Option<Sandbox>,
