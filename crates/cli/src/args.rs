@@ -30,9 +30,10 @@ use self::gate::GateCommand;
 use self::migrate::MigrateArgs;
 use self::peer::PeerCommand;
 use self::up::UpOptions;
-use crate::config::values;
+use crate::config::values::{self, LogFormat};
 use crate::failure::{Failure, see_help};
 use crate::lab::ground::Outage;
+use crate::up::monitor;
 pub(crate) use words::parse_device;
 
 /// A VXLAN tunnel end point in user space, made for SORACOM Gate
@@ -293,6 +294,21 @@ pub(crate) struct InitArgs {
     pub(crate) arguments: Vec<String>,
 }
 
+/// The arguments of a monitor, which a `vxgate up` starts and nobody else: no verb of the command line.
+#[derive(Clone, Debug, Parser)]
+#[command(name = monitor::VERB)]
+pub(crate) struct MonitorArgs {
+    /// As the tunnels log.
+    #[arg(long)]
+    pub(crate) log_format: LogFormat,
+    /// There is a program of --on-event, which is run with what privilege there is.
+    #[arg(long)]
+    pub(crate) runs_programs: bool,
+    /// The command line of the tunnels.
+    #[arg(last = true)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
 /// The whole command line, each option of `up` (and of `doctor`, which has the same) with its variable: for parsing, completions and manual pages.
 pub(crate) fn command() -> clap::Command {
     CommandLine::command().mut_subcommands(|verb| {
@@ -318,12 +334,20 @@ pub(crate) enum Parsed {
     Run(CommandLine),
     /// Help or the version: for standard output.
     Print(String),
+    /// What needs privilege, for another process.
+    Monitor(MonitorArgs),
 }
 
 /// Reads the arguments, the program's name first.
 pub(crate) fn parse(mut arguments: Vec<OsString>) -> Result<Parsed, Failure> {
     if arguments.first().is_some_and(is_init_script) {
         arguments.insert(1, "init".into());
+    }
+    if arguments.get(1).is_some_and(|verb| verb == monitor::VERB) {
+        let parsed = MonitorArgs::try_parse_from(arguments.split_off(1));
+        return parsed
+            .map(Parsed::Monitor)
+            .map_err(|error| Failure::usage(monitor::VERB, first_line(&error)));
     }
     if arguments.is_empty() {
         arguments.push("vxgate".into());

@@ -1,11 +1,12 @@
 //! What each verb does: reads its words, asks a daemon, prints.
 
 use std::io::Write;
+use std::iter;
 
 use crate::args::fdb::{self, FdbCommand, ShowArgs};
 use crate::args::peer::{self, PeerCommand, PeerListArgs};
 use crate::args::up::UpOptions;
-use crate::args::{self, Command, CommandLine, OutputArgs};
+use crate::args::{self, Command, CommandLine, MonitorArgs, OutputArgs};
 use crate::config::layers::Layers;
 use crate::config::values::DeviceName;
 use crate::config::{UpConfig, several};
@@ -80,18 +81,35 @@ fn up_command(layers: &Layers, out: &mut dyn Write) -> Result<(), Failure> {
     let tunnels = wanted(layers)?;
     if !is_rehearsal {
         let again = layers.clone();
-        let reread = layers.has_file().then(|| -> up::Reread {
-            Box::new(move || {
-                let tunnels = wanted(&again.read_again()?)?;
-                Ok(tunnels.into_iter().map(Wanted::into_said).collect())
-            })
-        });
+        let reread =
+            layers.has_file().then(|| up::Reread::new(layers.files(), move || said(&again.read_again()?)));
         return up::run(tunnels, reread, || {});
     }
     tunnels.into_iter().try_for_each(|wanted| match wanted {
         Wanted::Said(config) => up::rehearse_config(&config, out),
         Wanted::Vpg { request, .. } => up::rehearse(*request, out),
     })
+}
+
+/// What is said of the tunnels that are asked for.
+fn said(layers: &Layers) -> Result<Vec<UpConfig>, Failure> {
+    Ok(wanted(layers)?.into_iter().map(Wanted::into_said).collect())
+}
+
+/// Does for the tunnels of another `vxgate` what needs privilege.
+pub(crate) fn monitor(
+    MonitorArgs { log_format, runs_programs, arguments }: MonitorArgs,
+) -> Result<(), Failure> {
+    let line = args::parse(iter::once("vxgate".into()).chain(arguments).collect())?;
+    let reread = match line {
+        args::Parsed::Run(CommandLine { command: Some(Command::Up(options)), .. }) => {
+            let again = move || Layers::under((*options).clone()).and_then(|layers| said(&layers));
+            Some(up::Reread::new(Vec::new(), again))
+        }
+        // `init` says all by its arguments.
+        args::Parsed::Run(_) | args::Parsed::Print(_) | args::Parsed::Monitor(_) => None,
+    };
+    up::monitor::run(log_format, runs_programs, reread)
 }
 
 /// The tunnels that are asked for. Mistakes of all of them are told before anybody is asked for more.

@@ -13,6 +13,7 @@ pub(crate) mod error;
 pub(crate) mod file;
 pub(crate) mod layers;
 pub(crate) mod several;
+pub(crate) mod user;
 pub(crate) mod values;
 
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ use ipnet::IpNet;
 use vxgate_codec::{ReservedBits, Vni};
 use vxgate_core::HealthConfig;
 
+use self::user::User;
 use crate::args::up::UpOptions;
 use crate::sandbox::Sandbox;
 pub(crate) use error::ConfigError;
@@ -122,6 +124,8 @@ pub(crate) struct UpConfig {
     pub(crate) flap_damping: bool,
     /// Whether threads that handle frames are confined.
     pub(crate) sandbox: Sandbox,
+    /// Who the process that carries frames runs as.
+    pub(crate) user: Option<User>,
     /// What the operator should know and is no error, a sentence each: for `up` to log at its start.
     pub(crate) notices: Vec<String>,
 }
@@ -217,6 +221,7 @@ impl UpConfig {
             max_macs_per_peer: options.max_macs_per_peer.unwrap_or(PeerShare::Auto),
             flap_damping: options.flap_damping.unwrap_or(true),
             sandbox: options.sandbox.unwrap_or(Sandbox::On),
+            user: options.user,
             notices: Vec::new(),
         };
         config.check_underlay()?;

@@ -52,6 +52,7 @@ fn main() -> ExitCode {
 fn run(out: &mut dyn Write) -> Result<(), Failure> {
     match args::parse(env::args_os().collect())? {
         args::Parsed::Run(line) => commands::run(line, out),
+        args::Parsed::Monitor(arguments) => commands::monitor(arguments),
         args::Parsed::Print(text) => out.write_all(text.as_bytes()).map_err(|error| Failure::output(&error)),
     }
 }

@@ -16,6 +16,7 @@ mod hook;
 mod life;
 mod log;
 mod look;
+pub(crate) mod monitor;
 pub(crate) mod mtu;
 pub(crate) mod owner;
 mod paths;

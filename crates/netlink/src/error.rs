@@ -1,5 +1,6 @@
 //! What failed, on which object, and the kernel's errno.
 
+use std::borrow::Cow;
 use std::io;
 
 /// A request that the kernel refused, or that could not be asked.
@@ -12,7 +13,7 @@ pub enum Error {
     #[error("cannot {operation} {object}: {}{}", io::Error::from_raw_os_error(*errno), suffix(.reason))]
     Refused {
         /// What was asked, as a verb phrase: `set the MTU of`.
-        operation: &'static str,
+        operation: Cow<'static, str>,
         /// On what: `link vxlan0`.
         object: String,
         /// The kernel's error number (errno(3)).
@@ -83,7 +84,7 @@ impl Task {
     }
 
     pub(crate) fn refused(self, errno: i32, reason: Option<String>) -> Error {
-        Error::Refused { operation: self.operation, object: self.object, errno, reason }
+        Error::Refused { operation: self.operation.into(), object: self.object, errno, reason }
     }
 
     pub(crate) fn no_answer(self) -> Error {

@@ -185,17 +185,20 @@ fn the_units_capabilities_are_all_that_a_tunnel_needs_as_a_user_who_is_not_root(
         for capabilities in [of_unit, "CAP_NET_ADMIN"] {
             let daemon = Daemon::start(with_capabilities(&ground, NOBODY, capabilities, &line));
             assert!(ground.answers(), "{capabilities}: {}", daemon.log());
-            let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-            let field = |name: &str| {
-                let line = status.lines().find_map(|line| line.strip_prefix(name)).expect(name);
-                line.split_whitespace().next().expect(name).to_owned()
-            };
             // linux/capability.h: CAP_NET_ADMIN is 12, CAP_NET_RAW 13.
-            let mask = if capabilities == of_unit { 0x3000_u64 } else { 0x1000 };
-            for set in ["CapEff:", "CapPrm:", "CapBnd:"] {
-                assert_eq!(u64::from_str_radix(&field(set), 16), Ok(mask), "{capabilities}: {status}");
+            let bound = if capabilities == of_unit { 0x3000_u64 } else { 0x1000 };
+            let monitor = daemon.monitor().as_raw_nonzero().get().cast_unsigned();
+            for (pid, mask) in [(daemon.pid(), 0), (monitor, 0x1000)] {
+                let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+                let field = |name: &str| {
+                    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+                    line.split_whitespace().next().expect(name).to_owned()
+                };
+                for (set, mask) in [("CapEff:", mask), ("CapPrm:", mask), ("CapBnd:", bound)] {
+                    assert_eq!(u64::from_str_radix(&field(set), 16), Ok(mask), "{capabilities}: {status}");
+                }
+                assert_eq!((field("Uid:"), field("NoNewPrivs:")), (NOBODY.to_string(), "1".to_owned()));
             }
-            assert_eq!((field("Uid:"), field("NoNewPrivs:")), (NOBODY.to_string(), "1".to_owned()));
             let log = daemon.log();
             // The script's line knows no inner addresses of peers; nothing else is amiss.
             let mut warned = log.lines().filter(|line| line.contains("WARN"));

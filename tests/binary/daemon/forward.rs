@@ -305,10 +305,24 @@ fn all_is_undone_at_the_end_and_what_a_killed_one_leaves_by_the_next() {
         assert_eq!(daemon.wait().0.code(), Some(0));
         undone("SIGTERM");
 
+        // Its monitor is left, and undoes it.
+        let mut daemon = vpc.up("--forward on");
+        daemon.signal(Signal::KILL);
+        assert_eq!(daemon.wait().0.signal(), Some(Signal::KILL.as_raw()));
+        assert!(eventually(PATIENCE, || vpc.changed(&before).is_empty()));
+        // And is not in the way of one that does not wait for that.
+        let mut daemon = vpc.up("--forward on");
+        daemon.signal(Signal::KILL);
+        daemon.wait();
+        let daemon = vpc.up("--forward on");
+        vpc.sees(&vpc.machine, &vpc.device, INNER);
+        daemon.stop();
+        assert!(eventually(PATIENCE, || vpc.changed(&before).is_empty()));
+        undone("killed and started again at once");
+
         for next in ["--forward on", ""] {
             let mut daemon = vpc.up("--forward on");
-            daemon.signal(Signal::KILL);
-            assert_eq!(daemon.wait().0.signal(), Some(Signal::KILL.as_raw()));
+            daemon.kill_both();
             assert_eq!(vpc.changed(&before), ["net/ipv4/conf/eth0/forwarding=1"]);
             // The table goes with its owner; the kernel does that a moment after the process is gone.
             assert!(eventually(PATIENCE, || !nftables.has_table("vxgate-vxlan0").unwrap()));
@@ -365,8 +379,7 @@ fn two_tunnels_of_one_interface_forward_and_the_last_one_sets_it_back() {
             let daemon = vpc.up(&format!("--local {YOU} --forward 172.21.1.0/24"));
             vpc.sees(&vpc.machine, &vpc.device, INNER);
             if kill {
-                first.signal(Signal::KILL);
-                first.wait();
+                first.kill_both();
             } else {
                 first.stop();
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -268,6 +269,27 @@ impl Daemon {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// The process that does for it what needs privilege.
+    #[track_caller]
+    pub(crate) fn monitor(&self) -> Pid {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let [monitor] = children.split_whitespace().collect::<Vec<_>>()[..] else {
+            panic!("its children: {children:?}")
+        };
+        monitor.parse().ok().and_then(Pid::from_raw).expect("a process")
+    }
+
+    /// Kills it and its monitor at once, as the end of a container does: neither undoes anything.
+    #[track_caller]
+    pub(crate) fn kill_both(&mut self) {
+        let monitor = self.monitor();
+        self.signal(Signal::STOP);
+        kill_process(monitor, Signal::KILL).unwrap();
+        self.signal(Signal::KILL);
+        assert_eq!(self.wait().0.signal(), Some(Signal::KILL.as_raw()));
     }
 
     /// Waits for its end.

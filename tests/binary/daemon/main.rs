@@ -47,6 +47,8 @@ mod looking;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod monitor;
+#[cfg(test)]
 mod mtu;
 #[cfg(test)]
 mod path;

@@ -57,6 +57,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("max-macs-per-peer", "VXGATE_MAX_MACS_PER_PEER"),
     ("flap-damping", "VXGATE_FLAP_DAMPING"),
     ("sandbox", "VXGATE_SANDBOX"),
+    ("user", "VXGATE_USER"),
     ("gate-peers", "VXGATE_GATE_PEERS"),
     ("vpg-id", "VXGATE_VPG_ID"),
     ("open-gate", "VXGATE_OPEN_GATE"),

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use vxgate_codec::{ReservedBits, Vni};
 
 use self::gate::GateOptions;
+use crate::config::user::User;
 use crate::config::values::{
     self, BusyPoll, CpuList, DeviceName, Df, Forward, LogFormat, MetricsAddr, MssClamp, Mtu, PeerShare,
     PeerSpec, SourcePort, StormLimit, TapLife, Threads, Tos, Ttl,
@@ -287,12 +288,20 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "on|off", value_parser = values::on_off, help_heading = "Forwarding")]
     pub(crate) flap_damping: Option<bool>,
 
-    /// Confine the threads that handle frames: on, off or log [default: on]
+    /// Confine the process that carries frames: on, off or log [default: on]
     ///
-    /// They have no capability and may make 24 system calls; any other ends the process. log lets it pass, and the kernel's audit tells of it
-    /// (journalctl -k, type=1326). No program that the process runs gains privilege. docs/sandbox.md has the list.
+    /// It has no capability and writes no file; its threads that handle frames may make 24 system calls, its control thread those of a longer
+    /// list; any other ends the process, or fails. log lets it pass, and the kernel's audit tells of it (journalctl -k, type=1326). What needs
+    /// privilege is done by a process of its own. docs/sandbox.md has all of it.
     #[arg(long, value_name = "on|off|log", value_parser = values::sandbox, help_heading = "Operation")]
     pub(crate) sandbox: Option<Sandbox>,
+
+    /// Whom the process that carries frames runs as once the tunnels are up: a user's name, or UID[:GID]
+    ///
+    /// What still needs privilege is done by a process of its own, the monitor, which does for the tunnel's device what the
+    /// configuration says, and nothing else. Needs root at the start. A reload needs a file that this user may read.
+    #[arg(long, value_name = "NAME|UID[:GID]", help_heading = "Operation")]
+    pub(crate) user: Option<User>,
 
     /// From the Gate.
     #[command(flatten)]
@@ -345,6 +354,7 @@ impl UpOptions {
             max_macs_per_peer,
             flap_damping,
             sandbox,
+            user,
             gate,
         } = self;
         let GateOptions {
@@ -401,6 +411,7 @@ impl UpOptions {
             ("max-macs-per-peer", max_macs_per_peer.is_some()),
             ("flap-damping", flap_damping.is_some()),
             ("sandbox", sandbox.is_some()),
+            ("user", user.is_some()),
             ("gate-peers", gate_peers.is_some()),
             ("vpg-id", vpg_id.is_some()),
             ("open-gate", open_gate.is_some()),
@@ -470,6 +481,7 @@ impl UpOptions {
             max_macs_per_peer: self.max_macs_per_peer.or(lower.max_macs_per_peer),
             flap_damping: self.flap_damping.or(lower.flap_damping),
             sandbox: self.sandbox.or(lower.sandbox),
+            user: self.user.or(lower.user),
             gate: self.gate.over(lower.gate),
         }
     }

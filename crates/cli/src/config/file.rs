@@ -50,7 +50,7 @@ struct Section {
 const TUNNEL: &str = "tunnel";
 
 /// Options of which a process has one, whatever tunnels it carries.
-pub(crate) const OF_THE_PROCESS: &[&str] = &["metrics", "log-format", "sandbox"];
+pub(crate) const OF_THE_PROCESS: &[&str] = &["metrics", "log-format", "sandbox", "user"];
 
 /// Options that one file cannot have for several tunnels, as they ask or say something once.
 const OF_THE_LINE: &[&str] = &["dry-run"];
@@ -468,6 +468,7 @@ mod tests {
         let default = crate::config::UpConfig::new(line(tunnel)).unwrap();
         let examples = crate::config::UpConfig {
             underlay: config.underlay.clone(),
+            user: config.user,
             routes: config.routes.clone(),
             accept_from: config.accept_from.clone(),
             affinity: config.affinity.clone(),

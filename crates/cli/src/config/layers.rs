@@ -4,7 +4,7 @@
 //! MTU) it says of the one that `--dev` names; what a process has once it may always say.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args as _, Command};
 
@@ -13,6 +13,7 @@ use super::file::{ConfigFile, OF_THE_PROCESS};
 use super::several;
 use crate::args::environment::{self, VARIABLES};
 use crate::args::up::UpOptions;
+use crate::args::up::gate::PeersSource;
 use crate::config::UpConfig;
 use crate::failure::Failure;
 
@@ -41,6 +42,16 @@ impl Layers {
     /// Whether there is a file.
     pub(crate) fn has_file(&self) -> bool {
         self.file.is_some()
+    }
+
+    /// The files that what they say is read from, again at each reload.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let each = self.each().unwrap_or_default();
+        let lists = each.iter().filter_map(|layers| match layers.options().gate.gate_peers {
+            Some(PeersSource::File(path)) => Some(path),
+            Some(PeersSource::Stdin | PeersSource::Json(_)) | None => None,
+        });
+        self.above.config.clone().into_iter().chain(lists).collect()
     }
 
     /// The same with the file as it is now. The environment of a process does not change.

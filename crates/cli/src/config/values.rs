@@ -23,6 +23,13 @@ pub(crate) struct NotAllowed {
     pub(crate) allowed: &'static str,
 }
 
+impl NotAllowed {
+    /// With what is allowed instead.
+    pub(crate) const fn new(allowed: &'static str) -> NotAllowed {
+        NotAllowed { allowed }
+    }
+}
+
 const fn not_allowed(allowed: &'static str) -> NotAllowed {
     NotAllowed { allowed }
 }
@@ -368,6 +375,16 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object on each line.
     Json,
+}
+
+impl LogFormat {
+    /// The word for it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        }
+    }
 }
 
 impl FromStr for LogFormat {

@@ -16,7 +16,6 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -112,13 +111,14 @@ impl Record {
         serde_json::from_str(&io::read_to_string(file).ok()?).ok()
     }
 
-    fn new(config: &UpConfig, link: &Link) -> io::Result<Record> {
+    /// Of a link that was given these.
+    pub(super) fn of(link: &Link, addresses: &[IpNet], routes: &[IpNet]) -> io::Result<Record> {
         Ok(Record {
             index: link.index,
             namespace: namespace()?,
             boot: boot()?,
-            addresses: config.addresses.iter().map(ToString::to_string).collect(),
-            routes: config.routes.iter().map(ToString::to_string).collect(),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            routes: routes.iter().map(ToString::to_string).collect(),
         })
     }
 
@@ -128,10 +128,14 @@ impl Record {
     }
 
     /// In place of the former one at once: whoever is killed here leaves the one or the other.
-    fn write(&self, path: &PathBuf) -> io::Result<()> {
+    pub(super) fn write(&self, dev: &DeviceName) -> Result<(), UpError> {
+        let path = RuntimeDir::from_environment().kept(dev);
         let beside = path.with_extension("kept.new");
-        own_file::write(&beside, &serde_json::to_vec(self).map_err(io::Error::from)?)?;
-        fs::rename(beside, path)
+        let written = serde_json::to_vec(self).map_err(io::Error::from).and_then(|octets| {
+            own_file::write(&beside, &octets)?;
+            fs::rename(&beside, &path)
+        });
+        written.map_err(|source| UpError::Record { path: path.display().to_string(), source })
     }
 }
 
@@ -329,14 +333,20 @@ async fn set_routes(
         }
     }
     for &route in &config.routes {
-        add_route(netlink, link, route).await?;
+        let added = netlink.route_add(route, link, None, None).await;
+        route_added(netlink, link, route, added).await?;
     }
     Ok(())
 }
 
-/// Adds a route over the device; whether it was not there before.
-pub(super) async fn add_route(netlink: &Netlink, link: &Link, route: IpNet) -> Result<bool, UpError> {
-    match netlink.route_add(route, link, None, None).await {
+/// What it means that a route over the device was added, or was refused: whether it was not there before.
+pub(super) async fn route_added(
+    netlink: &Netlink,
+    link: &Link,
+    route: IpNet,
+    added: Result<(), vxgate_netlink::Error>,
+) -> Result<bool, UpError> {
+    match added {
         Err(error) if error.is_exists() => is_in_place(netlink, link, route, error).await.map(|()| false),
         added => Ok(added.map(|()| true)?),
     }
@@ -370,34 +380,12 @@ pub(super) fn keep(
     if config.tap != TapLife::Keep {
         return Ok(());
     }
-    remember(config, claim.record(), link)?;
+    // What was written down before is right as it is.
+    let record = Record::of(link, &config.addresses, &config.routes).map_err(UpError::Start)?;
+    if claim.record() != Some(&record) {
+        record.write(&config.dev)?;
+    }
     set_persistent(true).map_err(UpError::Start)
-}
-
-/// Writes down what a device that is kept was given, where that is not what was written down before.
-pub(super) fn remember(config: &UpConfig, former: Option<&Record>, link: &Link) -> Result<(), UpError> {
-    if config.tap != TapLife::Keep {
-        return Ok(());
-    }
-    let path = RuntimeDir::from_environment().kept(&config.dev);
-    let record = Record::new(config, link).map_err(UpError::Start)?;
-    if former == Some(&record) {
-        return Ok(());
-    }
-    record.write(&path).map_err(|source| UpError::Record { path: path.display().to_string(), source })
-}
-
-/// Removes a kept device whose tunnel was taken down, and what remembers it.
-pub(super) async fn remove(netlink: &Netlink, config: &UpConfig, index: u32) {
-    if config.tap != TapLife::Keep {
-        return;
-    }
-    let removed = async { netlink.link_delete(&netlink.link_by_index(index).await?).await };
-    if let Err(error) = removed.await {
-        tracing::warn!("{} stays: {error}", config.dev);
-        return;
-    }
-    let _ = fs::remove_file(RuntimeDir::from_environment().kept(&config.dev));
 }
 
 /// Removes a kept device that no tunnel runs on; whether there was one and it is gone.

@@ -11,6 +11,7 @@ use vxgate_forwarder::ForwarderError;
 use vxgate_sys::tap::TapError;
 
 use super::forward::ForwardError;
+use crate::config::user::User;
 use crate::metrics::MetricsError;
 
 /// Why a tunnel does not come up, or ends.
@@ -91,6 +92,18 @@ pub(crate) enum UpError {
     /// Other machines' packets cannot be forwarded.
     #[error(transparent)]
     Forward(#[from] ForwardError),
+    /// The process with privilege could not do it, and says why.
+    #[error("{why}")]
+    Told { why: String, hint: Option<String> },
+    /// The process with privilege is gone, or does not answer.
+    #[error("the tunnel's monitor, which changes the network for it, is gone: {how}")]
+    MonitorGone { how: String },
+    /// `--user`, and this process may not become somebody else.
+    #[error("--user {user}: this process may not become another user")]
+    NotThatUser { user: User },
+    /// There is no process to leave the privilege to.
+    #[error("cannot start the process that keeps the privilege")]
+    NoMonitor(#[source] io::Error),
     /// Metrics cannot be served.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -178,6 +191,10 @@ impl UpError {
                 "run as root, or grant CAP_NET_ADMIN (docker run --cap-add NET_ADMIN)".to_owned()
             }
             UpError::Forward(error) => return error.hint(),
+            UpError::Told { hint, .. } => return hint.clone(),
+            UpError::MonitorGone { .. } => "start the tunnel again".to_owned(),
+            UpError::NotThatUser { .. } => "run as root with CAP_SETUID and CAP_SETGID, or leave --user out".to_owned(),
+            UpError::NoMonitor(_) => "it is this program once more, by /proc/self/exe; --sandbox off does without".to_owned(),
             UpError::Metrics(error) => return error.hint(),
             UpError::NoProcessor { here: None, .. }
             | UpError::Tap(_)

@@ -17,10 +17,10 @@ mod settings;
 mod tests;
 
 use std::convert::Infallible;
-use std::future::pending;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use vxgate_netlink::Netlink;
 use vxgate_netlink::nft::{Lifetime, Nftables, Table};
 
@@ -40,15 +40,20 @@ const LINK_GROUP: u32 = 4789;
 /// Time between two looks at whether the table is still there and still as it should be.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// How often, and with what pause, a table is tried to be had that another process owns: the monitor of a tunnel that was killed ends
+/// by itself, a moment later.
+const HELD_ATTEMPTS: u32 = 20;
+const HELD_PAUSE: Duration = Duration::from_millis(50);
+
 /// A link by its number and its name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Side {
     pub(crate) index: u32,
     pub(crate) name: String,
 }
 
 /// Who is forwarded, and between which links.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Way {
     /// The tunnel's device.
     pub(crate) tunnel: Side,
@@ -65,7 +70,8 @@ pub(crate) struct Way {
 }
 
 /// Who is forwarded into the tunnel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Sources {
     /// Whoever arrives by the underlay and is not of the tunnel's own networks.
     All,
@@ -201,19 +207,17 @@ impl Drop for Rules {
 }
 
 impl Forwarding {
-    /// Begins to forward if that is asked for.
+    /// Begins to forward for the tunnel of this device.
     pub(crate) async fn start(
         netlink: &Netlink,
-        config: &UpConfig,
-        plan: &Plan,
-        tunnel: Side,
-    ) -> Result<Option<Forwarding>, ForwardError> {
-        let Some(way) = Way::find(netlink, config, plan, tunnel).await? else { return Ok(None) };
-        let ledger = Ledger::new(&RuntimeDir::from_environment(), &config.dev);
+        dev: &DeviceName,
+        way: Way,
+    ) -> Result<Forwarding, ForwardError> {
+        let ledger = Ledger::new(&RuntimeDir::from_environment(), dev);
         let link = netlink.link_by_index(way.tunnel.index).await?;
         netlink.set_group(&link, LINK_GROUP).await?;
 
-        let rules = Rules::put_in(&way, &ledger)?;
+        let rules = Rules::put_in_soon(&way, &ledger).await?;
         let settings = Settings::make(ledger, &way)?;
         tracing::info!(
             "forwarding {} from {} into {}, as {}; back come {}",
@@ -226,7 +230,7 @@ impl Forwarding {
         let netlink = netlink.clone();
         let mut forwarding = Forwarding { way, netlink, obstacles: Vec::new(), settings, rules };
         forwarding.look_for_obstacles().await;
-        Ok(Some(forwarding))
+        Ok(forwarding)
     }
 
     /// Tells what has come into the way since the last look, and what has gone out of it.
@@ -243,7 +247,7 @@ impl Forwarding {
 
     /// Keeps the table as it should be for as long as it is polled: it is put in again where somebody took it out, and without its
     /// guard once the host forwards for everybody. What comes into the way is told.
-    async fn keep(&mut self) -> Infallible {
+    pub(crate) async fn keep(&mut self) -> Infallible {
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // The first is at once, and all was looked at a moment ago.
@@ -268,15 +272,18 @@ impl Forwarding {
     }
 }
 
-/// Keeps what there is to keep.
-pub(crate) async fn keep(forwarding: &mut Option<Forwarding>) -> Infallible {
-    match forwarding {
-        Some(forwarding) => forwarding.keep().await,
-        None => pending().await,
-    }
-}
-
 impl Rules {
+    /// As [`Rules::put_in`]; a table whose tunnel was killed a moment ago is waited for.
+    async fn put_in_soon(way: &Way, ledger: &Ledger) -> Result<Rules, ForwardError> {
+        for _ in 0..HELD_ATTEMPTS {
+            match Rules::put_in(way, ledger) {
+                Err(ForwardError::TableHeld { .. }) => tokio::time::sleep(HELD_PAUSE).await,
+                put_in => return put_in,
+            }
+        }
+        Rules::put_in(way, ledger)
+    }
+
     fn put_in(way: &Way, ledger: &Ledger) -> Result<Rules, ForwardError> {
         let name = table_name(&way.tunnel.name);
         let refused = |source: vxgate_netlink::Error, held: bool| {

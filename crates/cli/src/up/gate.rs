@@ -24,6 +24,8 @@ pub(crate) mod vpg;
 
 use std::time::SystemTime;
 
+pub(super) use kept::write as keep_answer;
+
 /// The time of day, for the age of what is kept.
 #[expect(clippy::disallowed_methods, reason = "the daemon is an edge where time enters")]
 fn wall_clock() -> SystemTime {

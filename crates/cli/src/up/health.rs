@@ -15,13 +15,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use vxgate_core::{Event, Segment, Timestamp};
-use vxgate_forwarder::{Control, Fate, HubReports, UdpErrorReader, UdpErrors, UdpHub, UnderlayReport};
+use vxgate_forwarder::{
+    Control, Fate, HubReports, OnStart, UdpErrorReader, UdpErrors, UdpHub, UnderlayReport,
+};
 use vxgate_netlink::{Neighbour, NeighbourState, Netlink};
 
-use super::hook::{Hook, Told};
+use super::hook::Told;
+use super::monitor::{Authority, Order};
 
 /// How often the device's addresses are looked at.
 const ADDRESSES_EVERY: Duration = Duration::from_secs(1);
@@ -37,6 +40,9 @@ const SOLICITED: usize = 256;
 /// Reports that wait for the segment at most, so that whoever floods this host with ICMP errors does not keep it from its frames. One
 /// of each peer of a Gate, with room to spare.
 const REPORTS_WAITING: usize = 16;
+
+/// Events that wait to be told.
+const EVENTS_WAITING: usize = 64;
 
 /// What the network has said of our datagrams, by what became of it.
 #[derive(Debug, Default)]
@@ -59,7 +65,8 @@ pub(super) struct Watch {
     pub(super) dev: String,
     pub(super) link: u32,
     pub(super) vni: u32,
-    pub(super) hook: Option<Hook>,
+    /// Where events go that the program of `--on-event` is told of, where there is one.
+    pub(super) teller: Option<mpsc::Sender<Told>>,
 }
 
 impl Watch {
@@ -108,8 +115,10 @@ impl Watch {
     }
 
     fn tell(&self, told: Told) {
-        if let Some(hook) = &self.hook {
-            hook.tell(told);
+        if let Some(teller) = &self.teller
+            && teller.try_send(told).is_err()
+        {
+            tracing::warn!("--on-event: the program is not told of this one: too many wait");
         }
     }
 
@@ -155,14 +164,30 @@ impl Watch {
     }
 }
 
+/// Has the program of `--on-event` told of events, in their order.
+pub(super) fn teller(authority: Authority) -> mpsc::Sender<Told> {
+    let (teller, mut events) = mpsc::channel::<Told>(EVENTS_WAITING);
+    tokio::spawn(async move {
+        while let Some(told) = events.recv().await {
+            let told = told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            if let Err(error) = authority.order(Order::Tell(told)).await {
+                tracing::warn!("--on-event: {error}");
+            }
+        }
+    });
+    teller
+}
+
 /// Reads what the network says of the tunnel's datagrams, in a thread of its own, until what is returned is dropped.
 pub(super) fn listen(
     errors: UdpErrors,
     control: Control,
     counts: Arc<ReportCounts>,
+    on_start: Option<OnStart>,
 ) -> io::Result<UdpErrorReader> {
     let desk = Desk { control, counts, waiting: Arc::new(()) };
-    errors.spawn(move |report| desk.take(move |segment, now, counts| hear(&report, segment, now, counts)))
+    let hear = move |report| desk.take(move |segment, now, counts| hear(&report, segment, now, counts));
+    errors.spawn(on_start, hear)
 }
 
 /// As [`listen`], where several tunnels share sockets.

@@ -32,6 +32,10 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// What it keeps of our environment: what programs need to be found and to speak, and no secret.
 const KEPT: [&str; 3] = ["PATH", "HOME", "LANG"];
 
+/// The names by which it is told; each begins with `VXGATE_`.
+const NAMES: [&str; 6] =
+    ["VXGATE_EVENT", "VXGATE_DEV", "VXGATE_VNI", "VXGATE_PEER", "VXGATE_WHY", "VXGATE_DOWN_MS"];
+
 /// What the program is told: names and values of its environment.
 pub(super) type Told = Vec<(&'static str, String)>;
 
@@ -72,6 +76,16 @@ impl Hook {
             }
         });
         Hook { events }
+    }
+
+    /// As [`Hook::tell`], of what another process says: names that there are, and values of words, numbers and addresses.
+    pub(super) fn tell_checked(&self, told: Vec<(String, String)>) {
+        let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.:@".contains(&octet);
+        let known = told.into_iter().filter_map(|(name, value)| {
+            let name = NAMES.into_iter().find(|known| *known == name)?;
+            (value.len() <= 64 && value.bytes().all(is_plain)).then_some((name, value))
+        });
+        self.tell(known.collect());
     }
 
     /// Has it run with this in its environment.

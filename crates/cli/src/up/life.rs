@@ -25,13 +25,13 @@ use tokio::sync::watch::Receiver;
 use vxgate_forwarder::{Forwarder, UdpHub};
 use vxgate_netlink::Netlink;
 
-use super::device;
 use super::error::UpError;
-use super::forward::{self, Forwarding, Side};
+use super::forward::{self, Side, Way};
 use super::gate::follow::Follower;
 use super::health::{self, Watch};
-use super::hook::Hook;
+use super::hook;
 use super::look::{LastLook, now};
+use super::monitor::{Authority, Grant, Monitor, Order};
 use super::paths;
 use super::plan::Plan;
 use super::reload::{Said, Wishes};
@@ -42,10 +42,11 @@ use super::tunnel::{ReportsOf, Tunnel};
 use super::waiting::Waiting;
 use super::wanted::Wanted;
 use crate::config::UpConfig;
-use crate::config::values::{DeviceName, SourcePort};
+use crate::config::values::{DeviceName, SourcePort, TapLife};
 use crate::control::runtime_dir::RuntimeDir;
 use crate::control::server::{Limits, Listener};
 use crate::failure::Failure;
+use crate::sandbox::Confinement;
 
 /// Events that are logged before signals and the control socket get their turn.
 const EVENTS_BEFORE_A_BREATH: u32 = 256;
@@ -143,7 +144,6 @@ pub(super) struct Life {
     config: UpConfig,
     plan: Plan,
     follower: Option<Follower>,
-    forwarding: Option<Forwarding>,
     watch: Watch,
     tenant: Arc<Tenant>,
     tunnel: Tunnel,
@@ -157,12 +157,22 @@ pub(super) struct Life {
 
 impl Life {
     /// Makes the tunnel; whatever fails on the way undoes what was made.
-    pub(super) async fn start(prepared: Prepared, wishes: Wishes, ports: &Ports) -> Result<Life, Failure> {
+    pub(super) async fn start(
+        prepared: Prepared,
+        wishes: Wishes,
+        ports: &Ports,
+        monitor: &Monitor,
+    ) -> Result<Life, Failure> {
         let dev = prepared.config.dev.clone();
-        Life::make(prepared, wishes, ports).await.map_err(|error| failure(&dev, &error))
+        Life::make(prepared, wishes, ports, monitor).await.map_err(|error| failure(&dev, &error))
     }
 
-    async fn make(prepared: Prepared, wishes: Wishes, ports: &Ports) -> Result<Life, UpError> {
+    async fn make(
+        prepared: Prepared,
+        wishes: Wishes,
+        ports: &Ports,
+        monitor: &Monitor,
+    ) -> Result<Life, UpError> {
         let Prepared { listener, said, config, mut follower } = prepared;
         let started = now();
         let netlink = Netlink::open()?;
@@ -172,7 +182,13 @@ impl Life {
         }
         let mut tunnel = Tunnel::start(&netlink, &config, &plan, ports).await?;
         let device = Side { index: tunnel.link, name: tunnel.dev.clone() };
-        let forwarding = Forwarding::start(&netlink, &config, &plan, device).await?;
+        let way = Way::find(&netlink, &config, &plan, device).await?;
+        let forwards = way.is_some();
+        let grant = grant(&config, &tunnel, way, follower.as_ref());
+        let authority = Authority::granted(monitor, config.dev.as_str(), grant).await?;
+        if forwards {
+            authority.order(Order::Forward).await?;
+        }
         let paths_changed = Arc::new(Notify::new());
         let tenant = Arc::new(Tenant {
             control: tunnel.forwarder.control(),
@@ -194,6 +210,7 @@ impl Life {
                 health: config.health,
             },
             netlink: netlink.clone(),
+            authority: authority.clone(),
             paths_changed: Arc::clone(&paths_changed),
             reports: Arc::default(),
             config: Mutex::new(Arc::new(config.clone())),
@@ -209,7 +226,7 @@ impl Life {
             dev: tunnel.dev.clone(),
             link: tunnel.link,
             vni: config.vni.get(),
-            hook: config.on_event.clone().map(Hook::new),
+            teller: config.on_event.is_some().then(|| health::teller(authority)),
         };
         if let Some(follower) = &mut follower {
             follower.begin(&tenant).await;
@@ -219,24 +236,13 @@ impl Life {
         let (control, counts) = (tunnel.forwarder.control(), Arc::clone(&tenant.reports));
         let (reports, hub): (Listening, _) = match tunnel.reports.take() {
             Some(ReportsOf::Own(errors)) => {
-                (Box::new(health::listen(errors, control, counts).map_err(UpError::Start)?), None)
+                let on_start = Confinement::of(&config).data_threads();
+                (Box::new(health::listen(errors, control, counts, on_start).map_err(UpError::Start)?), None)
             }
             Some(ReportsOf::Hub(hub)) => (Box::new(health::listen_to_hub(&hub, control, counts)), Some(hub)),
             None => (Box::new(()), None),
         };
-        Ok(Life {
-            said,
-            config,
-            plan,
-            follower,
-            forwarding,
-            watch,
-            tenant,
-            tunnel,
-            reports,
-            _hub: hub,
-            listener,
-        })
+        Ok(Life { said, config, plan, follower, watch, tenant, tunnel, reports, _hub: hub, listener })
     }
 
     /// The tunnel, and what was said of it.
@@ -261,27 +267,40 @@ impl Life {
             let reason = stop.wait_for(Option::is_some).await.ok().and_then(|reason| *reason);
             reason.unwrap_or("the process")
         };
-        let tenant = &self.tenant;
-        let reason = tokio::select! {
-            reason = told => reason,
-            () = tenant.down.notified() => DOWN,
-            ended = self.listener.serve(Arc::clone(tenant), Limits::default()) => {
+        let carried = tokio::select! {
+            reason = told => Ok(reason),
+            () = self.tenant.down.notified() => Ok(DOWN),
+            ended = self.listener.serve(Arc::clone(&self.tenant), Limits::default()) => {
                 let Err(error) = ended;
-                return Err(UpError::Start(error));
+                Err(UpError::Start(error))
             }
-            never = forward::keep(&mut self.forwarding) => match never {},
-            never = paths::follow(tenant, self.plan.mtu) => match never {},
-            () = events(&self.tunnel.forwarder, &self.watch) => "the forwarder",
-            () = self.watch.follow_addresses() => "the watch",
-            never = follow(self.follower.as_mut(), tenant) => match never {},
+            never = paths::follow(&self.tenant, self.plan.mtu) => match never {},
+            () = events(&self.tunnel.forwarder, &self.watch) => Ok("the forwarder"),
+            () = self.watch.follow_addresses() => Ok("the watch"),
+            never = follow(self.follower.as_mut(), &self.tenant) => match never {},
         };
-        tracing::info!(dev = self.tunnel.dev, reason, "ending");
-        drop(self.forwarding);
+        self.end(carried).await
+    }
+
+    /// Undoes what was made, the lock last.
+    async fn end(self, carried: Result<&'static str, UpError>) -> Result<(), UpError> {
+        let authority = &self.tenant.authority;
+        let done = async |order| {
+            if let Err(error) = authority.order(order).await {
+                tracing::warn!("{}: {}", self.config.dev, chain(&error));
+            }
+        };
+        if let Ok(reason) = carried {
+            tracing::info!(dev = self.tunnel.dev, reason, "ending");
+        }
+        done(Order::EndForwarding).await;
         drop(self.reports);
         let ended = self.tunnel.forwarder.stop();
-        if reason == DOWN {
-            device::remove(&self.watch.netlink, &self.config, self.tunnel.link).await;
+        if matches!(carried, Ok(DOWN)) {
+            done(Order::RemoveDevice).await;
         }
+        done(Order::Leave).await;
+        carried?;
         match ended {
             // A TAP whose device is gone (drivers/net/tun.c).
             Err(error)
@@ -294,10 +313,25 @@ impl Life {
     }
 }
 
+/// What a tunnel may have done with privilege, from here to its end.
+fn grant(config: &UpConfig, tunnel: &Tunnel, forward: Option<Way>, follower: Option<&Follower>) -> Grant {
+    Grant {
+        link: tunnel.link,
+        kept: config.tap == TapLife::Keep,
+        addresses: config.addresses.clone(),
+        routes: config.routes.clone(),
+        follows_api: follower.is_some(),
+        outside: config.outer_peers().chain([tunnel.local.ip()]).collect(),
+        forward,
+        on_event: config.on_event.clone(),
+        answers: follower.map(|follower| follower.answers().to_owned()),
+    }
+}
+
 /// Refuses a program of `--on-event` that cannot be run.
 pub(crate) fn check_program(program: Option<&std::path::Path>) -> Result<(), UpError> {
     let Some(program) = program else { return Ok(()) };
-    Hook::check(program)
+    hook::Hook::check(program)
         .map_err(|source| UpError::NoProgram { program: program.display().to_string(), source })
 }
 

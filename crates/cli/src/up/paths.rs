@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use vxgate_netlink::{Error, Netlink, Route, Watch};
 
-use super::mtu::{carried, gso_max_octets, inner_mtu, mss_limit, overhead};
+use super::mtu::{carried, inner_mtu, mss_limit, overhead};
 use super::serve::Tenant;
 use crate::config::UpConfig;
 use crate::config::values::Mtu;
@@ -102,10 +102,7 @@ async fn look(tenant: &Tenant, config: &UpConfig, given: &mut u32) -> Result<(),
         && config.mtu == Mtu::Auto
         && wanted != *given
     {
-        netlink.set_mtu(device, wanted).await?;
-        if let Err(error) = netlink.set_gso_max_size(device, gso_max_octets(wanted)).await {
-            tracing::debug!("{error}");
-        }
+        tenant.authority.set_mtu(wanted).await?;
         tracing::info!(
             "MTU of {} is {wanted} now, after {given}: the path to {narrowest} carries {octets} octets",
             device.name

@@ -10,6 +10,7 @@
 //! neither, and stay.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -17,10 +18,10 @@ use tokio::sync::{mpsc, oneshot};
 use vxgate_core::{PathDiscovery, Prefix};
 use vxgate_netlink::{Link, Netlink};
 
-use super::device::{add_route, remember};
+use super::device::route_added;
 use super::error::UpError;
 use super::life::chain;
-use super::mtu::gso_max_octets;
+use super::monitor::{Authority, Monitor, Order};
 use super::serve::Tenant;
 use crate::config::UpConfig;
 use crate::config::values::{Df, Mtu, PeerSpec};
@@ -29,7 +30,33 @@ use crate::control::server::Handler as _;
 use crate::failure::Failure;
 
 /// Reads again what was said: a configuration for each tunnel.
-pub(crate) type Reread = Box<dyn Fn() -> Result<Vec<UpConfig>, Failure>>;
+#[derive(Clone)]
+pub(crate) struct Reread {
+    read: Arc<dyn Fn() -> Result<Vec<UpConfig>, Failure> + Send + Sync>,
+    files: Vec<PathBuf>,
+}
+
+impl Reread {
+    /// From these files.
+    pub(crate) fn new(
+        files: Vec<PathBuf>,
+        read: impl Fn() -> Result<Vec<UpConfig>, Failure> + Send + Sync + 'static,
+    ) -> Reread {
+        Reread { read: Arc::new(read), files }
+    }
+
+    /// What is said now.
+    pub(super) fn read(&self) -> Result<Vec<UpConfig>, Failure> {
+        (self.read)()
+    }
+
+    /// Where the files lie: the directories, since a file is replaced by another one, and that which a link leads to.
+    pub(super) fn places(&self) -> Vec<PathBuf> {
+        let places = self.files.iter().flat_map(|file| [Some(file.clone()), file.canonicalize().ok()]);
+        let parents = places.flatten().filter_map(|file| Some(file.parent()?.to_owned()));
+        parents.map(|place| if place.as_os_str().is_empty() { PathBuf::from(".") } else { place }).collect()
+    }
+}
 
 /// A wish to reload, and where its outcome goes.
 pub(super) type Wish = oneshot::Sender<Result<Reloaded, Refusal>>;
@@ -93,6 +120,7 @@ fn differences(old: &UpConfig, new: &UpConfig) -> Vec<(&'static str, Needs)> {
         max_macs_per_peer,
         flap_damping,
         sandbox,
+        user,
         notices: _,
     } = new;
     use Needs::{Nothing, Restart};
@@ -130,6 +158,7 @@ fn differences(old: &UpConfig, new: &UpConfig) -> Vec<(&'static str, Needs)> {
         ("log-format", *log_format != old.log_format, Restart),
         ("metrics", *metrics != old.metrics, Restart),
         ("sandbox", *sandbox != old.sandbox, Restart),
+        ("user", *user != old.user, Restart),
         ("storm-limit", *storm_limit != old.storm_limit, Nothing),
         ("max-macs-per-peer", *max_macs_per_peer != old.max_macs_per_peer, Nothing),
         ("flap-damping", *flap_damping != old.flap_damping, Nothing),
@@ -138,15 +167,21 @@ fn differences(old: &UpConfig, new: &UpConfig) -> Vec<(&'static str, Needs)> {
 }
 
 /// Reads again, and has the tunnels take over what differs.
-pub(super) async fn reload(reread: Option<&Reread>, tunnels: &mut [Said]) -> Result<Reloaded, Refusal> {
+pub(super) async fn reload(
+    reread: Option<&Reread>,
+    monitor: &Monitor,
+    tunnels: &mut [Said],
+) -> Result<Reloaded, Refusal> {
     let Some(reread) = reread else {
         return Err(Refusal::new("the tunnel has no configuration file")
             .with_hint("start it with --config FILE; `vxgate peer` and `vxgate fdb` change it by hand"));
     };
-    let said = reread().map_err(|failure| Refusal {
+    let said = reread.read().map_err(|failure| Refusal {
         hint: failure.hint().map(str::to_owned),
         ..Refusal::new(failure.why())
     })?;
+    // It grants what it reads itself.
+    monitor.reread().await.map_err(refused)?;
     let mut outcome = Reloaded::default();
     for new in &said {
         if !tunnels.iter().any(|tunnel| tunnel.said.dev == new.dev) {
@@ -197,13 +232,17 @@ fn kept(old: &UpConfig, new: &UpConfig) -> UpConfig {
     }
 }
 
+fn refused(error: UpError) -> Refusal {
+    Refusal { hint: error.hint(), ..Refusal::new(chain(&error)) }
+}
+
 /// Has one tunnel take over what is live.
 async fn apply(tunnel: &Said, new: &UpConfig) -> Result<(), Refusal> {
     let Said { tenant, said: old } = tunnel;
     let netlink = &tenant.netlink;
-    let refused = |error: UpError| Refusal { hint: error.hint(), ..Refusal::new(chain(&error)) };
     let link = netlink.link_by_index(tenant.about.link).await.map_err(|error| refused(error.into()))?;
-    let mut undo = Undo { netlink, link: &link, added: Vec::new(), removed: Vec::new() };
+    let mut undo =
+        Undo { netlink, authority: &tenant.authority, link: &link, added: Vec::new(), removed: Vec::new() };
     let outcome = match device(&mut undo, old, new).await {
         Ok(()) => peers(tenant, &old.peers, &new.peers).await,
         Err(error) => Err(refused(error)),
@@ -214,7 +253,7 @@ async fn apply(tunnel: &Said, new: &UpConfig) -> Result<(), Refusal> {
         return Err(refusal);
     }
     // At worst the next start leaves on the device what is not configured any more.
-    if let Err(error) = remember(&kept(old, new), None, &link) {
+    if let Err(error) = tenant.authority.order(Order::Remember).await {
         tracing::warn!("{}", chain(&error));
     }
     let new = new.clone();
@@ -266,9 +305,7 @@ async fn device(undo: &mut Undo<'_>, old: &UpConfig, new: &UpConfig) -> Result<(
     if let Mtu::Octets(octets) = new.mtu
         && old.mtu != new.mtu
     {
-        undo.netlink.set_mtu(undo.link, octets.into()).await?;
-        // Before Linux 4.17 it cannot be set.
-        let _ = undo.netlink.set_gso_max_size(undo.link, gso_max_octets(octets.into())).await;
+        undo.authority.set_mtu(octets.into()).await?;
     }
     Ok(())
 }
@@ -283,6 +320,7 @@ enum Item {
 /// What was done to the device so far.
 struct Undo<'a> {
     netlink: &'a Netlink,
+    authority: &'a Authority,
     link: &'a Link,
     added: Vec<Item>,
     removed: Vec<Item>,
@@ -311,18 +349,21 @@ impl Undo<'_> {
     /// Whether it was not there before: somebody may have been quicker than the file.
     async fn put(&self, item: Item) -> Result<bool, UpError> {
         match item {
-            Item::Address(address) => match self.netlink.address_add_nodad(self.link, address).await {
+            Item::Address(address) => match self.authority.add_address(address).await {
                 Err(error) if error.is_exists() => Ok(false),
                 added => Ok(added.map(|()| true)?),
             },
-            Item::Route(route) => add_route(self.netlink, self.link, route).await,
+            Item::Route(route) => {
+                let added = self.authority.add_route(route).await;
+                route_added(self.netlink, self.link, route, added).await
+            }
         }
     }
 
     async fn take(&self, item: Item) -> Result<(), vxgate_netlink::Error> {
         match item {
-            Item::Address(address) => self.netlink.address_delete(self.link, address).await,
-            Item::Route(route) => self.netlink.route_delete(route, self.link, None).await,
+            Item::Address(address) => self.authority.delete_address(address).await,
+            Item::Route(route) => self.authority.delete_route(route).await,
         }
     }
 

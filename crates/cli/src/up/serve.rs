@@ -17,6 +17,7 @@ use vxgate_netlink::Netlink;
 
 use super::health::ReportCounts;
 use super::look::{LastLook, now, since_1970};
+use super::monitor::Authority;
 use super::reload::Wishes;
 use super::tunnel::OffloadView;
 use crate::config::values::PeerSpec;
@@ -39,6 +40,8 @@ pub(super) struct Tenant {
     pub(super) control: Control,
     pub(super) about: About,
     pub(super) netlink: Netlink,
+    /// What may be done to the device.
+    pub(super) authority: Authority,
     /// Told when something is to be known of the paths that was not: a path, or a peer.
     pub(super) paths_changed: Arc<Notify>,
     pub(super) reports: Arc<ReportCounts>,

@@ -28,7 +28,7 @@ use super::plan::Plan;
 use super::sockets::{Ports, Sockets};
 use crate::config::UpConfig;
 use crate::config::values::{self, CpuList, Df, Mtu, PeerSpec, Tos, Ttl};
-use crate::sandbox;
+use crate::sandbox::Confinement;
 
 /// A tunnel that forwards.
 pub(crate) struct Tunnel {
@@ -239,7 +239,7 @@ fn worker_options(config: &UpConfig) -> WorkerOptions {
             values::Threads::Two => SecondThread::Always,
         },
         affinity: config.affinity.iter().flat_map(CpuList::processors).collect(),
-        on_start: sandbox::data_threads(config.sandbox),
+        on_start: Confinement::of(config).data_threads(),
     }
 }
 

@@ -23,6 +23,7 @@ use vxgate_sys::eventfd::EventFd;
 use vxgate_sys::udp::{ErrorOrigin, QueuedError, UdpSocket};
 
 use super::UdpUnderlay;
+use crate::OnStart;
 use crate::too_big::Allowance;
 use crate::worker::Clock;
 
@@ -83,7 +84,7 @@ impl UdpErrors {
         }
     }
 
-    /// Reads in a thread of its own, which ends when what is returned is dropped, and hands each report to `hear`. The thread
+    /// Reads in a thread of its own, which does `on_start` first and ends when what is returned is dropped, and hands each report to `hear`. The thread
     /// reads no faster than `hear` returns; the kernel loses what finds no room meanwhile. Of a flood, more than 50 at once or 1000 a
     /// second, the rest is not heard, nor what is said in the next quarter of a second.
     ///
@@ -91,11 +92,14 @@ impl UdpErrors {
     /// The system gives no thread or no descriptor.
     pub fn spawn(
         mut self,
+        on_start: Option<OnStart>,
         mut hear: impl FnMut(UnderlayReport) + Send + 'static,
     ) -> io::Result<UdpErrorReader> {
         let stop = Arc::new(EventFd::new()?);
         self.epoll.add(&*stop, STOP, Interest::READABLE)?;
-        let thread = thread::Builder::new().name("vxgate-errors".to_owned()).spawn(move || {
+        let name = "vxgate-errors";
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            on_start.map_or(Ok(()), |first| first.run(name))?;
             let (clock, mut allowance) = (Clock::start(), Allowance::FULL);
             loop {
                 if self.look(None)? {

@@ -114,7 +114,7 @@ impl UdpHub {
                 let subscribers = heard.lock().unwrap_or_else(PoisonError::into_inner);
                 subscribers.iter().for_each(|one| (one.hear)(&report));
             };
-            Some(UdpErrors::of(std::slice::from_ref(&underlay))?.spawn(tell)?)
+            Some(UdpErrors::of(std::slice::from_ref(&underlay))?.spawn(options.on_start.clone(), tell)?)
         } else {
             None
         };

@@ -290,7 +290,7 @@ fn a_reader_of_errors_ends_although_more_come_than_it_reads() {
     let gone = Peer::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let sender = Arc::clone(&underlays[0].senders[0]);
     let (heard_tx, heard) = mpsc::channel();
-    let reader = UdpErrors::of(&underlays).unwrap().spawn(move |report| {
+    let reader = UdpErrors::of(&underlays).unwrap().spawn(None, move |report| {
         assert_eq!(report.to, gone);
         // At the end nobody listens.
         let _ = heard_tx.send(());

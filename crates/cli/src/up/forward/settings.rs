@@ -315,7 +315,9 @@ impl Settings {
 impl Drop for Settings {
     fn drop(&mut self) {
         let undone = self.ledger.locked(|notes| {
-            self.ledger.take_out(notes, |note| note.dev == self.ledger.dev);
+            // The next tunnel of this name may have its notes there already.
+            let pid = std::process::id();
+            self.ledger.take_out(notes, |note| note.dev == self.ledger.dev && note.pid == pid);
             self.undo(notes);
             Ok(())
         });
@@ -444,11 +446,14 @@ fn is_alive(pid: u32, started: u64) -> bool {
     started_at(pid) == Some(started)
 }
 
-/// When a process started: the twenty-second field of proc_pid_stat(5); the second is in brackets and may hold anything.
+/// When a process started that has not ended: the twenty-second field of proc_pid_stat(5); the second is in brackets and may hold anything.
 fn started_at(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, behind_name) = stat.rsplit_once(')')?;
-    behind_name.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = behind_name.split_whitespace();
+    // One that nobody has waited for is over all the same.
+    fields.next().filter(|state| !["Z", "X"].contains(state))?;
+    fields.nth(18)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -464,6 +469,11 @@ mod tests {
         assert!(is_alive(pid, started));
         assert!(!is_alive(pid, started + 1));
         assert_eq!(started_at(u32::MAX), None);
+        // One that has ended, and that nobody has waited for yet.
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        assert!(vxgate_testbed::eventually(std::time::Duration::from_secs(5), || started_at(child.id())
+            .is_none()));
+        child.wait().unwrap();
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
@@ -21,6 +22,7 @@ use super::vpg::Request;
 use super::wall_clock;
 use crate::config::unusable_probed;
 use crate::control::protocol::Refusal;
+use crate::up::monitor::{Authority, Order};
 use crate::up::plan::leads_inside;
 use crate::up::serve::Tenant;
 use crate::up::tunnel::random;
@@ -102,7 +104,7 @@ impl Follower {
         let changed = answer != self.said;
         self.said = answer;
         if changed || age.is_none_or(|age| age >= KEPT_FOR) {
-            self.keep();
+            self.keep_by(&tenant.authority).await;
         }
         self.follow_peers(tenant).await;
         self.follow_routes(tenant).await;
@@ -117,19 +119,43 @@ impl Follower {
 
     /// Keeps the answer for a start without the API, unless that start could do nothing with it.
     pub(super) fn keep(&mut self) {
+        if let Some(now) = self.worth_keeping()
+            && let Err(error) = self.kept.save(&self.api.vpg, &self.said, now)
+        {
+            self.tell_unkept(&error);
+        }
+    }
+
+    /// As [`Follower::keep`], once the tunnel runs and writes no file itself.
+    async fn keep_by(&mut self, authority: &Authority) {
+        let Some(now) = self.worth_keeping() else { return };
+        let text = KeptFile::text(&self.api.vpg, &self.said, now);
+        if let Err(error) = authority.order(Order::KeepAnswer(text)).await {
+            self.tell_unkept(&error);
+        }
+    }
+
+    /// As of when the answer is to be kept, if it is of any use.
+    fn worth_keeping(&mut self) -> Option<SystemTime> {
         let registered = setup::own(&self.said.peers, setup::Local::Given(self.own.outer)).is_ok();
         if !registered || self.request.config(&self.said, Some(self.own)).is_err() {
-            return;
+            return None;
         }
-        let now = wall_clock();
-        self.kept_at = Some(now);
-        if let Err(error) = self.kept.save(&self.api.vpg, &self.said, now) {
-            tracing::warn!(
-                "cannot keep the API's answer in {}: {error}; without it a start needs the API ({} names another directory)",
-                self.kept.path().display(),
-                super::kept::VARIABLE
-            );
-        }
+        self.kept_at = Some(wall_clock());
+        self.kept_at
+    }
+
+    fn tell_unkept(&self, error: &dyn std::error::Error) {
+        tracing::warn!(
+            "cannot keep the API's answer in {}: {error}; without it a start needs the API ({} names another directory)",
+            self.kept.path().display(),
+            super::kept::VARIABLE
+        );
+    }
+
+    /// Where answers are kept.
+    pub(in crate::up) fn answers(&self) -> &Path {
+        self.kept.path()
     }
 
     async fn follow_peers(&mut self, tenant: &Tenant) {
@@ -212,7 +238,7 @@ impl Follower {
                 ));
                 continue;
             }
-            match tenant.netlink.route_add(network, &link, None, None).await {
+            match tenant.authority.add_route(network).await {
                 Ok(()) => {
                     self.routes.insert(network);
                     tracing::info!("{network} is routed into the tunnel, as the VPG has it");
@@ -224,7 +250,7 @@ impl Follower {
             }
         }
         for network in self.routes.clone().difference(&wanted) {
-            match tenant.netlink.route_delete(*network, &link, None).await {
+            match tenant.authority.delete_route(*network).await {
                 Err(error) if !error.is_missing() => notices.push(error.to_string()),
                 Ok(()) | Err(_) => {
                     self.routes.remove(network);

@@ -113,6 +113,11 @@ impl KeptFile {
     /// # Errors
     /// The directory or the file cannot be written.
     pub(super) fn save(&self, vpg: &VpgId, answer: &Answer, now: SystemTime) -> io::Result<()> {
+        write(&self.path, KeptFile::text(vpg, answer, now).as_bytes())
+    }
+
+    /// What is to be in the file.
+    pub(super) fn text(vpg: &VpgId, answer: &Answer, now: SystemTime) -> String {
         let document = Document {
             form: FORM,
             vpg_id: vpg.to_string(),
@@ -122,18 +127,26 @@ impl KeptFile {
             networks: answer.networks.iter().map(IpNet::to_string).collect(),
             peers: peers_json(answer),
         };
-        let dir = self.path.parent().unwrap_or(Path::new("/"));
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        // Two tunnels of one VPG may write at once.
-        let beside = self.path.with_extension(format!("{}.new", std::process::id()));
-        let written = own_file::write(&beside, &serde_json::to_vec(&document)?)
-            .and_then(|()| fs::rename(&beside, &self.path));
-        if written.is_err() {
-            // What could not be written in full is of no use; where there is none, nothing is left.
-            let _ = fs::remove_file(&beside);
-        }
-        written
+        // Strings, numbers and what was JSON before.
+        serde_json::to_string(&document).unwrap_or_default()
     }
+}
+
+/// Writes what is to be in the file at this path.
+///
+/// # Errors
+/// The directory or the file cannot be written.
+pub(in crate::up) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    // Two tunnels of one VPG may write at once.
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    let written = own_file::write(&beside, text).and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        // What could not be written in full is of no use; where there is none, nothing is left.
+        let _ = fs::remove_file(&beside);
+    }
+    written
 }
 
 /// The peers in the API's own shape.
