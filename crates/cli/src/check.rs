@@ -92,7 +92,16 @@ pub(crate) fn unknown_variables() -> Vec<String> {
 }
 
 /// Those that are no option of `up`, by the names that the program reads elsewhere.
-const OTHERS: &[&str] = &["VXGATE_LOG", "VXGATE_RUNTIME_DIR", "VXGATE_STATE_DIR", "VXGATE_ALLOW_PLAIN_HTTP"];
+const OTHERS: &[&str] = &[
+    "VXGATE_LOG",
+    "VXGATE_RUNTIME_DIR",
+    "VXGATE_STATE_DIR",
+    "VXGATE_ALLOW_PLAIN_HTTP",
+    "VXGATE_CA_FILE",
+    // Of `vxgate bench`.
+    "VXGATE_BENCH_JSON",
+    "VXGATE_BENCH_HTML",
+];
 
 /// What Kubernetes sets in every pod beside a service that is called vxgate.
 const OF_A_SERVICE: &[&str] = &["VXGATE_SERVICE_", "VXGATE_PORT_"];
@@ -129,10 +138,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_variable_that_a_document_names_is_known() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        let mut seen = 0;
+        for path in
+            docs.chain([root.join("README.md")]).filter(|path| path.extension().is_some_and(|is| is == "md"))
+        {
+            let text = fs::read_to_string(&path).unwrap();
+            for (at, _) in text.match_indices("VXGATE_") {
+                let end =
+                    text[at..].find(|c: char| !c.is_ascii_uppercase() && c != '_').unwrap_or(text.len() - at);
+                let name = text[at..at + end].trim_end_matches('_');
+                assert_eq!(unknown_variable(name), None, "{}: {name}", path.display());
+                seen += 1;
+            }
+        }
+        assert!(seen > 15, "{seen}");
+    }
+
+    #[test]
     fn a_variable_with_a_slip_gets_the_near_one_and_others_pass() {
         let told = unknown_variable("VXGATE_PEER_S").unwrap();
         assert!(told.ends_with("a similar one is VXGATE_PEERS"), "{told}");
         assert!(unknown_variable("VXGATE_XYZZY").is_some_and(|told| !told.contains("similar")));
+        assert_eq!(unknown_variable("VXGATE_CA_FILE"), None);
         for fine in ["VXGATE_PEERS", "VXGATE_LOG", "VXGATE_SERVICE_HOST", "VXGATE_PORT_4789_UDP", "PATH"] {
             assert_eq!(unknown_variable(fine), None, "{fine}");
         }

@@ -296,11 +296,11 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "on|off|log", value_parser = values::sandbox, help_heading = "Operation")]
     pub(crate) sandbox: Option<Sandbox>,
 
-    /// Whom the process that carries frames runs as once the tunnels are up: a user's name, or UID[:GID]
+    /// Whom the process that carries frames runs as once the tunnels are up: a user's name, UID, or UID:GID
     ///
     /// What still needs privilege is done by a process of its own, the monitor, which does for the tunnel's device what the
     /// configuration says, and nothing else. Needs root at the start. A reload needs a file that this user may read.
-    #[arg(long, value_name = "NAME|UID[:GID]", help_heading = "Operation")]
+    #[arg(long, value_name = "NAME|UID|UID:GID", help_heading = "Operation")]
     pub(crate) user: Option<User>,
 
     /// From the Gate.
