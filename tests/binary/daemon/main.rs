@@ -11,6 +11,8 @@
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod beside;
+#[cfg(test)]
 mod boot;
 #[cfg(test)]
 mod capture;

@@ -8,10 +8,10 @@ use vxgate_testbed::{eventually, isolated, now};
 
 use crate::ground::{GATE, Ground, PATIENCE, UP, missing};
 
-const ADDRESS: &str = "127.0.0.1:9789";
+pub(crate) const ADDRESS: &str = "127.0.0.1:9789";
 
 /// Asks the endpoint on `you`.
-fn get(ground: &Ground, path: &'static str) -> String {
+pub(crate) fn get(ground: &Ground, path: &'static str) -> String {
     ground.you.run(move || {
         let mut stream = TcpStream::connect(ADDRESS).expect("it listens");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
