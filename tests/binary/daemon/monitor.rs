@@ -6,10 +6,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
-use vxgate_testbed::{eventually, isolated};
+use vxgate_testbed::{eventually, isolated, now};
 
 use crate::ground::{Ground, PATIENCE, Traces, UP, VXGATE, command, missing};
 
@@ -180,6 +181,28 @@ fn neither_of_the_two_processes_outlives_the_other() {
         assert!(ground.answers());
         daemon.stop();
         before.again(&ground.you, "the monitor was killed");
+    });
+}
+
+#[test]
+fn one_that_hangs_is_found_out_and_holds_up_no_end() {
+    isolated!(|| {
+        if missing() {
+            return;
+        }
+        let ground = Ground::with_gate();
+        let mut daemon = ground.up(UP);
+        let monitor = daemon.monitor();
+        kill_process(monitor, Signal::STOP).unwrap();
+        // Frames go on; what needs it waits.
+        assert!(ground.answers());
+        let start = now();
+        daemon.signal(Signal::TERM);
+        let (status, log) = daemon.wait();
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(log.contains("it does not answer") && log.contains("killing it"), "{log}");
+        assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+        assert!(eventually(PATIENCE, || test_kill_process(monitor).is_err()));
     });
 }
 

@@ -13,8 +13,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
-use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{sleep, timeout};
 use vxgate_netlink::Error;
 use vxgate_sys::inheritance::close_on_exec_above_stderr;
 
@@ -25,8 +25,16 @@ use crate::config::values::LogFormat;
 use crate::up::error::UpError;
 use crate::up::reload::Reread;
 
-/// How long a monitor may take to undo what it did.
+/// How long a monitor may take for an order: some milliseconds, or a second where a table of nftables is still another's.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long it may take to undo what it did.
 const ENDING: Duration = Duration::from_secs(5);
+
+/// From when a process that ends has hung up to when it is gone.
+const HANG_UP: Duration = Duration::from_millis(200);
+
+const NO_ANSWER: &str = "it does not answer";
 
 /// Who does what needs privilege.
 #[derive(Clone)]
@@ -42,6 +50,8 @@ enum Inner {
 /// A monitor's process, and the way to it; none once it did not answer as asked.
 struct Process {
     line: Mutex<Option<BufReader<UnixStream>>>,
+    /// Told when it did not answer.
+    lost: Notify,
     child: Mutex<Child>,
 }
 
@@ -63,7 +73,7 @@ impl Monitor {
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
         let child = command.spawn()?;
         let line = BufReader::new(stream(ours)?);
-        let process = Process { line: Mutex::new(Some(line)), child: Mutex::new(child) };
+        let process = Process { line: Mutex::new(Some(line)), lost: Notify::new(), child: Mutex::new(child) };
         Ok(Monitor(Arc::new(Inner::Process(Box::new(process)))))
     }
 
@@ -81,17 +91,20 @@ impl Monitor {
         self.tell(Request::Reread).await
     }
 
-    /// Waits until its process has ended, which it does not by itself.
+    /// Waits until its process has ended, which it does not by itself, or does not answer.
     pub(in crate::up) async fn ended(&self) -> UpError {
-        match &*self.0 {
-            Inner::Own(_) => pending().await,
-            Inner::Process(process) => {
-                let status = process.child.lock().await.wait().await;
-                UpError::MonitorGone {
-                    how: status.map_or_else(|error| error.to_string(), |how| how.to_string()),
-                }
-            }
-        }
+        let Inner::Process(process) = &*self.0 else { return pending().await };
+        let mut child = process.child.lock().await;
+        let lost = async {
+            process.lost.notified().await;
+            // One that ends hangs up first.
+            sleep(HANG_UP).await;
+        };
+        let how = tokio::select! {
+            status = child.wait() => status.map_or_else(|error| error.to_string(), |how| how.to_string()),
+            () = lost => NO_ANSWER.to_owned(),
+        };
+        UpError::MonitorGone { how }
     }
 
     /// Has it undo what it did, and waits for its end.
@@ -99,11 +112,13 @@ impl Monitor {
         match &*self.0 {
             Inner::Own(executor) => executor.lock().await.end().await,
             Inner::Process(process) => {
-                let Process { line, child } = &**process;
-                drop(line.lock().await.take());
+                let Process { line, child, .. } = &**process;
+                let hung = line.lock().await.take().is_none();
                 let mut child = child.lock().await;
-                if timeout(ENDING, child.wait()).await.is_err() {
-                    tracing::warn!("the monitor has not ended after {} s: killing it", ENDING.as_secs());
+                // One that did not answer does not hear that the line is closed, either.
+                let patience = if hung { HANG_UP } else { ENDING };
+                if timeout(patience, child.wait()).await.is_err() {
+                    tracing::warn!("the monitor does not end: killing it");
                     let _ = child.kill().await;
                 }
             }
@@ -118,10 +133,12 @@ impl Monitor {
                 let Some(stream) = line.as_mut() else {
                     return Err(gone(io::ErrorKind::NotConnected.into()));
                 };
-                let answer = exchange(stream, &request).await;
+                let answer = timeout(ANSWER, exchange(stream, &request)).await;
+                let answer = answer.unwrap_or_else(|_| Err(io::Error::other(NO_ANSWER)));
                 if answer.is_err() {
                     // Who does not answer as asked is asked nothing more: the next answer would be this one's.
                     *line = None;
+                    process.lost.notify_one();
                 }
                 answer.map_err(gone)?.outcome()
             }
