@@ -345,9 +345,7 @@ pub(crate) fn parse(mut arguments: Vec<OsString>) -> Result<Parsed, Failure> {
     }
     if arguments.get(1).is_some_and(|verb| verb == monitor::VERB) {
         let parsed = MonitorArgs::try_parse_from(arguments.split_off(1));
-        return parsed
-            .map(Parsed::Monitor)
-            .map_err(|error| Failure::usage(monitor::VERB, first_line(&error)));
+        return parsed.map(Parsed::Monitor).map_err(|_| Failure::usage(monitor::VERB, monitor::NOT_YOU));
     }
     if arguments.is_empty() {
         arguments.push("vxgate".into());

@@ -11,6 +11,7 @@
 mod exposition;
 mod health;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
@@ -27,13 +28,12 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::config::values::MetricsAddr;
 use crate::control::protocol::TunnelStatus;
 
-/// Most connections at once; others wait in the socket's backlog. A scraper and a few probes take one each.
+/// Most connections at once; the oldest gives way to one more. A scraper and a few probes take one each.
 const CONNECTIONS: usize = 16;
 
 /// Longest time for the head of a request to arrive.
@@ -113,11 +113,9 @@ impl Server {
     /// The socket cannot be used at all.
     pub(crate) async fn serve(self, tunnels: Arc<impl Tunnels>) -> io::Result<Infallible> {
         let listener = TcpListener::from_std(self.0)?;
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();
+        let mut running: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS);
         loop {
-            // Nobody closes it.
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { continue };
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -127,11 +125,14 @@ impl Server {
                     continue;
                 }
             };
-            let tunnels = Arc::clone(&tunnels);
-            connections.spawn(async move {
-                let _slot = slot;
-                converse(stream, tunnels).await;
-            });
+            running.retain(|connection| !connection.is_finished());
+            // An answer takes a millisecond: the one that has been there longest waits for a client that hangs.
+            if running.len() >= CONNECTIONS
+                && let Some(oldest) = running.pop_front()
+            {
+                oldest.abort();
+            }
+            running.push_back(connections.spawn(converse(stream, Arc::clone(&tunnels))));
             while connections.try_join_next().is_some() {}
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use vxgate_testbed::{KernelVxlan, Ping, eventually, isolated};
 
@@ -282,6 +283,17 @@ fn a_file_that_is_wrong_or_that_the_host_refuses_changes_nothing() {
                 format!("{path}:3:1: \"peers\": no such option; a similar one is peer"),
             ),
             (format!("{ONE}peer = \"192.0.2.1\"\n"), format!("{path}:3:1: ")),
+            (
+                format!("{ONE}mtu = 1300\nroute = \"100.64.158.4/32\"\n"),
+                "vxlan0: --route 100.64.158.4/32 holds peer 100.64.158.4".to_owned(),
+            ),
+            (
+                format!(
+                    "mtu = 1300\n{}",
+                    ONE.replace("\"10.225.194.171/9\"", "[\"10.225.194.171/9\", \"172.21.0.77/24\"]")
+                ),
+                "vxlan0: --address 172.21.0.77/24 overlaps 172.21.0.100/24 of eth0".to_owned(),
+            ),
             // The host has that one on eth0.
             (
                 format!("{ONE}mtu = 1300\nroute = [\"10.1.0.0/16\", \"172.21.0.0/24\"]\nageing = 7\n"),
@@ -301,6 +313,9 @@ fn a_file_that_is_wrong_or_that_the_host_refuses_changes_nothing() {
         assert_eq!(checked.code, Some(0), "as far as a file goes it is right: {}", checked.stdout);
         fs::remove_file(&file.0).expect("it is there");
         assert!(ground.vxgate("reload").stderr.contains("No such file"));
+        // Nobody writes to it, and nobody waits for that.
+        mknodat(CWD, &file.0, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("a pipe");
+        assert!(ground.vxgate("reload").stderr.contains("it is no regular file, and cannot be read again"));
         assert!(ground.answers());
         daemon.stop();
         let daemon = ground.up("up --peer 100.64.158.4 --address 10.225.194.171/9");

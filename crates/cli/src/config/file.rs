@@ -82,14 +82,14 @@ impl ConfigFile {
         };
         let octets = read().map_err(|error| {
             let failure = Failure::failed(format!("--config {}", path.display()), &error);
-            if error.kind() == io::ErrorKind::NotFound {
-                failure.with_hint(
-                    "`vxgate migrate -o FILE` makes one of an init_vxlan.sh line; contrib/vxgate.toml is an example"
-                        .to_owned(),
-                )
+            let hint = if error.kind() == io::ErrorKind::NotFound {
+                "`vxgate migrate -o FILE` makes one of an init_vxlan.sh line; contrib/vxgate.toml is an example"
+            } else if error.kind() == io::ErrorKind::PermissionDenied {
+                "the user that vxgate runs as must be able to read it; with --user, to reload it, that one"
             } else {
-                failure
-            }
+                return failure;
+            };
+            failure.with_hint(hint.to_owned())
         })?;
         let text = String::from_utf8(octets).map_err(|error| {
             let good = error.utf8_error().valid_up_to();

@@ -56,6 +56,14 @@ impl Layers {
 
     /// The same with the file as it is now. The environment of a process does not change.
     pub(crate) fn read_again(&self) -> Result<Layers, Failure> {
+        // Whoever opens a pipe waits for who writes to it, and what was read from one is gone.
+        if let Some(path) = &self.above.config
+            && path.metadata().is_ok_and(|file| !file.is_file())
+        {
+            let what = format!("--config {}", path.display());
+            return Err(Failure::failed(what, "it is no regular file, and cannot be read again")
+                .with_hint("write the configuration to a file, and start the tunnel from that".to_owned()));
+        }
         Layers::read(self.above.clone())
     }
 

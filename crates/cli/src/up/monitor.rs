@@ -48,6 +48,9 @@ use crate::sandbox;
 /// The verb that starts one; nobody's but ours.
 pub(crate) const VERB: &str = "monitor";
 
+/// What whoever calls it by hand is told.
+pub(crate) const NOT_YOU: &str = "it is `vxgate up` that starts a monitor, and nobody else";
+
 /// Runs as a monitor, over the socket that standard input is, until its other end is closed.
 ///
 /// # Errors
@@ -69,8 +72,7 @@ pub(crate) fn run(format: LogFormat, runs_programs: bool, reread: Option<Reread>
 fn take_stdin() -> io::Result<std::os::unix::net::UnixStream> {
     let socket: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     // What else is called with this verb has no business here.
-    rustix::net::getpeername(&socket)
-        .map_err(|_| io::Error::other("it is `vxgate up` that starts a monitor, and nobody else"))?;
+    rustix::net::getpeername(&socket).map_err(|_| io::Error::other(NOT_YOU))?;
     let null = std::fs::File::open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     Ok(socket.into())

@@ -167,10 +167,15 @@ pub(crate) fn local(
 
 /// Refuses a network that would send the tunnel's own datagrams into the tunnel.
 pub(crate) fn check_loops(config: &UpConfig, routes: &[Route]) -> Result<(), UpError> {
+    check_loops_to(config, &config.outer_peers().collect::<Vec<_>>(), routes)
+}
+
+/// The same to these peers.
+pub(super) fn check_loops_to(config: &UpConfig, peers: &[IpAddr], routes: &[Route]) -> Result<(), UpError> {
     let into_tunnel = config.addresses.iter().map(|address| ("address", address.trunc()));
     let into_tunnel = into_tunnel.chain(config.routes.iter().map(|route| ("route", *route)));
     for (option, network) in into_tunnel {
-        for peer in config.outer_peers() {
+        for &peer in peers {
             if leads_inside(network, peer, routes) {
                 return Err(UpError::Loop { option, network, peer });
             }

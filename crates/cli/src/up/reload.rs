@@ -22,6 +22,7 @@ use super::device::route_added;
 use super::error::UpError;
 use super::life::chain;
 use super::monitor::{Authority, Monitor, Order};
+use super::plan::{check_loops_to, check_overlaps};
 use super::serve::Tenant;
 use crate::config::UpConfig;
 use crate::config::values::{Df, Mtu, PeerSpec};
@@ -241,6 +242,7 @@ async fn apply(tunnel: &Said, new: &UpConfig) -> Result<(), Refusal> {
     let Said { tenant, said: old } = tunnel;
     let netlink = &tenant.netlink;
     let link = netlink.link_by_index(tenant.about.link).await.map_err(|error| refused(error.into()))?;
+    check(tenant, &link, old, new).await?;
     let mut undo =
         Undo { netlink, authority: &tenant.authority, link: &link, added: Vec::new(), removed: Vec::new() };
     let outcome = match device(&mut undo, old, new).await {
@@ -286,6 +288,27 @@ async fn apply(tunnel: &Said, new: &UpConfig) -> Result<(), Refusal> {
     // The device's MTU, and the segment size of TCP, follow.
     tenant.paths_changed.notify_one();
     Ok(())
+}
+
+/// Refuses what the start would refuse of this host's addresses and routes.
+async fn check(tenant: &Tenant, link: &Link, old: &UpConfig, new: &UpConfig) -> Result<(), Refusal> {
+    // Those that the API named, or somebody by hand, stay.
+    let mut peers: Vec<_> = tenant.peer_list().await?.into_iter().map(|peer| peer.ip).collect();
+    peers.retain(|peer| old.outer_peers().all(|said| said != *peer));
+    peers.extend(new.outer_peers());
+    let look = async {
+        let (mut addresses, mut routes) = (tenant.netlink.addresses().await?, tenant.netlink.routes().await?);
+        addresses.retain(|address| address.link != link.index);
+        routes.retain(|route| route.link != Some(link.index));
+        check_loops_to(new, &peers, &routes)?;
+        let mut notices = Vec::new();
+        check_overlaps(new, &addresses, &tenant.netlink.links().await?, &mut notices)?;
+        for notice in notices {
+            tracing::warn!("{notice}");
+        }
+        Ok(())
+    };
+    look.await.map_err(refused)
 }
 
 /// The device's addresses, routes and, where it is a number, its MTU: what is new first, so that nothing that stays is ever away.
