@@ -29,6 +29,9 @@ const OUT: &str = "out";
 const IN: &str = "in";
 const BOTH: &str = "both";
 
+/// Columns that names of reasons take in the list.
+const WIDEST: usize = 17;
+
 /// Explains a reason.
 pub(crate) const fn explanation(reason: DropReason) -> Explanation {
     let (way, cause, next_step, source) = match reason {
@@ -178,8 +181,11 @@ pub(crate) fn run(reason: Option<&str>, format: Format, out: &mut dyn Write) -> 
     let mut shown = shown.iter().map(|reason| explanation(*reason));
     let written = match format {
         Format::Text(style) if wanted.is_some() => shown.try_for_each(|one| whole(out, style, &one)),
-        Format::Text(style) => shown
-            .try_for_each(|one| writeln!(out, "{:<17} {:<4} {}", style.name(one.reason), one.way, one.what)),
+        Format::Text(style) => shown.try_for_each(|one| {
+            // What colours a name has no width.
+            let gap = WIDEST.saturating_sub(one.reason.len());
+            writeln!(out, "{}{:gap$} {:<4} {}", style.name(one.reason), "", one.way, one.what)
+        }),
         Format::Json | Format::PrettyJson => {
             let mut list = JsonList::new(format == Format::PrettyJson);
             shown.try_for_each(|one| list.element(out, &one)).and_then(|()| list.end(out))
@@ -232,6 +238,22 @@ mod tests {
         }
         let causes: BTreeSet<_> = all.iter().map(|one| one.cause).collect();
         assert!(causes.len() + 2 >= all.len(), "causes that say nothing");
+    }
+
+    #[test]
+    fn the_list_is_aligned() {
+        let mut text = Vec::new();
+        run(None, Format::Text(Style::PLAIN), &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(text.lines().count(), DropReason::COUNT);
+        for (line, reason) in text.lines().zip(DropReason::ALL) {
+            let (name, rest) = line.split_at(WIDEST + 1);
+            assert_eq!(name.trim_end(), reason.name());
+            assert!(
+                rest[..5].trim_end() == explanation(*reason).way && rest[5..].starts_with(reason.explain()),
+                "{line}"
+            );
+        }
     }
 
     #[test]
