@@ -211,10 +211,14 @@ fn apply(program: Option<&BpfProgram>, thread: &str) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::Command;
+    use std::time::Duration;
 
     use landlock::RulesetStatus;
+    use vxgate_gate::api::{Client, ClientConfig, Credentials, Patience};
 
     use super::*;
 
@@ -314,5 +318,46 @@ mod tests {
         {
             let _ = std::fs::remove_dir_all(directory.path());
         }
+    }
+
+    #[test]
+    fn the_gates_api_is_asked_by_its_name_and_by_tls_all_the_same() {
+        const NAME: &str = "sandbox::tests::the_gates_api_is_asked_by_its_name_and_by_tls_all_the_same";
+        if std::env::var_os("VXGATE_TEST_SANDBOX").is_none() {
+            assert!(again(NAME, "on").success());
+            return;
+        }
+        let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let endpoint = format!("https://localhost:{}", server.local_addr().expect("an address").port());
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = server.accept().expect("a connection");
+            let mut hello = [0; 5];
+            stream.read_exact(&mut hello).expect("the head of a record");
+            // No server that there is.
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("it reads");
+            hello
+        });
+        let credentials = Credentials::token("key".into(), "token".into(), "a test");
+        let config = ClientConfig {
+            patience: Patience::once(Duration::from_secs(5)),
+            ..ClientConfig::new(endpoint.parse().expect("an endpoint"), credentials)
+        };
+        let client = Client::new(config);
+        let asked = std::thread::spawn(move || {
+            Confinement { sandbox: Sandbox::On, user: None }.control(&[]).expect("confined");
+            // As the daemon does: on a thread that the control thread starts.
+            let id = "vpg-1".parse().expect("an identifier");
+            std::thread::Builder::new()
+                .name("gate-api".to_owned())
+                .spawn(move || client.vpg(&id))
+                .expect("a thread")
+                .join()
+        });
+        assert!(asked.join().expect("it ends").expect("it ends, too").is_err());
+        assert_eq!(
+            served.join().expect("it ends")[..3],
+            [22, 3, 1],
+            "a handshake of TLS (RFC 8446 section 5.1)"
+        );
     }
 }
