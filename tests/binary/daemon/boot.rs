@@ -186,6 +186,8 @@ fn the_units_capabilities_are_all_that_a_tunnel_needs_as_a_user_who_is_not_root(
             let daemon = Daemon::start(with_capabilities(&ground, NOBODY, capabilities, &line));
             assert!(ground.answers(), "{capabilities}: {}", daemon.log());
             // linux/capability.h: CAP_NET_ADMIN is 12, CAP_NET_RAW 13.
+            // Who answers has given them up.
+            assert_eq!(ground.vxgate("show vxlan0").code, Some(0));
             let bound = if capabilities == of_unit { 0x3000_u64 } else { 0x1000 };
             let monitor = daemon.monitor().as_raw_nonzero().get().cast_unsigned();
             for (pid, mask) in [(daemon.pid(), 0), (monitor, 0x1000)] {

@@ -276,6 +276,8 @@ fn whatever_the_control_socket_is_fed_the_traffic_goes_on() {
         let ground = Ground::with_gate();
         let daemon = ground.up(UP);
         assert!(ground.answers());
+        // Once it answers it has opened all that it opens: frames pass before.
+        assert_eq!(ground.show()["vni"], 10);
         let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
         let before = descriptors();
         let report = thread::scope(|scope| {

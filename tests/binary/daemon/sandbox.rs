@@ -32,6 +32,8 @@ fn no_thread_has_a_capability_and_each_has_a_filter_and_they_carry_on() {
         for options in ["", "--threads auto", "--workers 2"] {
             let daemon = ground.up(&format!("{UP} {options}"));
             assert!(ground.answers(), "{options}");
+            // Who answers has given up what there is to give up; frames pass a moment before.
+            assert_eq!(ground.show()["sandbox"], "on");
             let threads = threads(daemon.pid());
             let of_data = threads.keys().filter(|name| name.starts_with("vxgate-")).count();
             assert!(of_data >= 3 && threads.contains_key("vxgate-errors"), "{threads:?}");
@@ -61,6 +63,7 @@ fn no_thread_has_a_capability_and_each_has_a_filter_and_they_carry_on() {
         daemon.stop();
         let daemon = ground.up(&format!("{UP} --sandbox log"));
         assert!(ground.answers());
+        assert_eq!(ground.show()["sandbox"], "log");
         assert!(threads(daemon.pid()).values().all(|status| status["Seccomp"] == "2"));
         daemon.stop();
         ground.refused(
@@ -93,6 +96,7 @@ fn as_another_user_it_carries_is_reloaded_and_leaves_nothing() {
         for (options, sandbox) in [("", "2"), (" --sandbox off", "0")] {
             let daemon = ground.up(&format!("up --config {file}{options}"));
             assert!(ground.answers());
+            assert_eq!(ground.show()["vni"], 10);
             for (name, status) in threads(daemon.pid()) {
                 assert_eq!(status["Uid"], "4711\t4711\t4711\t4711", "{name}");
                 assert_eq!(status["Gid"], "4712\t4712\t4712\t4712", "{name}");
